@@ -1,0 +1,107 @@
+"""The one tree of errors, shared by the service, the worker and the client.
+
+    MeshyardError
+    ├── SpecInvalid            the job's description is wrong; carries every fault with its JSON Pointer
+    ├── JobError               a job ended badly; carries the code that the job's `error` shows
+    │   ├── UserFault          the user's to mend: nan_loss, user_code_error, dataset_invalid, deadline_exceeded, compile_failed, …
+    │   ├── InfraFault         nobody's fault in the job: child_killed, worker_lost, preempted, stalled, checkpoint_corrupt
+    │   └── ServiceFault       ours
+    └── AttemptSuperseded      a write came with a stale fence; the writer must stop
+
+How a job ended is a value (`jobs.protocol.Outcome`), not an exception; these are raised only inside the process that found the fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Fault = Literal["user", "infra", "service"]
+
+FAULT_OF_CODE: dict[str, Fault] = {
+    "nan_loss": "user",
+    "would_oom": "user",
+    "oom": "user",
+    "user_code_error": "user",
+    "dataset_invalid": "user",
+    "compile_failed": "user",
+    "deadline_exceeded": "user",
+    "checkpoint_corrupt": "infra",
+    "child_killed": "infra",
+    "worker_lost": "infra",
+    "preempted": "infra",
+    "stalled": "infra",
+    "storage_failed": "infra",
+    "internal": "service",
+}
+"""Whose fault each code is: it decides which retry budget an attempt spends."""
+
+NEVER_RETRIED: frozenset[str] = frozenset({"oom", "would_oom", "deadline_exceeded", "dataset_invalid"})
+"""Codes that would come out the same if the job were run again as it stands."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing wrong with a document.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) to the value that is wrong; "" is the whole document.
+        code: stable word for the kind of fault, e.g. "unknown_field", "out_of_range", "not_divisible".
+        detail: a sentence that says what is wrong and what to do about it. Never repeats the input.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class MeshyardError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class SpecInvalid(MeshyardError):
+    """A job description that cannot be accepted, with all that is wrong with it."""
+
+    def __init__(self, issues: list[Issue]) -> None:
+        super().__init__("; ".join(f"{issue.pointer or '/'}: {issue.detail}" for issue in issues))
+        self.issues = issues
+
+
+class JobError(MeshyardError):
+    """A job that cannot go on.
+
+    Args:
+        code: a key of `FAULT_OF_CODE`.
+        message: what happened and what to do, for the job's owner.
+        param: JSON Pointer into the spec where the cause lies, if one field is to blame.
+    """
+
+    fault: ClassVar[Fault] = "service"
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+class UserFault(JobError):
+    """The job itself is at fault."""
+
+    fault: ClassVar[Fault] = "user"
+
+
+class InfraFault(JobError):
+    """Something around the job broke; trying again may help."""
+
+    fault: ClassVar[Fault] = "infra"
+
+
+class ServiceFault(JobError):
+    """A defect of ours."""
+
+    fault: ClassVar[Fault] = "service"
+
+
+class AttemptSuperseded(MeshyardError):
+    """The fence is stale: another attempt holds the job, or it has ended."""

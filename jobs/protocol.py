@@ -1,0 +1,232 @@
+"""What a worker's agent and the service say to each other.
+
+Every message after the claim carries the attempt's `fence`. The service refuses a stale one with 409 `attempt_superseded`.
+Instants are RFC 3339 UTC strings; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from jobs.spec.strict import Document, Json, Name, Sha256, Text
+from jobs.states import Phase
+
+MetricName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_./\-\[\], ]+$")]
+Step = Annotated[int, Field(ge=0, lt=2**53)]
+Fence = Annotated[int, Field(ge=1, lt=2**53)]
+RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00\\]+$")]
+
+Command = Literal["continue", "checkpoint", "pause", "cancel", "drain"]
+Ending = Literal["succeeded", "failed", "paused", "cancelled", "released"]
+"""How an attempt ended. `released`: handed back unfinished (drain, preemption); the job goes on elsewhere."""
+
+
+class File(Document):
+    """A file of a manifest: path relative to what it belongs to, size in bytes, SHA-256 in hex."""
+
+    path: RelativePath
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class Register(Document):
+    """`POST /v1/workers`: a process that owns accelerators introduces itself. One registration per process and life."""
+
+    platform: Name
+    device_kind: Name
+    device_count: Annotated[int, Field(ge=1, le=100_000)]
+    memory_bytes: Annotated[int, Field(ge=0)]
+    slots: Annotated[int, Field(ge=1, le=1024)] = 1
+    labels: dict[Name, Text] = Field(default_factory=dict)
+    versions: dict[Name, Name] = Field(default_factory=dict)
+    catalog_digest: Name
+    offers: list[Name] = Field(default_factory=list[str], max_length=10_000)
+    """Every catalog entry this worker can build, as `section/type` (`models/transformer`), and `label:key=value` for its labels."""
+
+
+class Probe(Document):
+    """A file in the service's artifact folder. A worker that can read `token` from `path` shares that folder."""
+
+    path: Text
+    token: Name
+
+
+class Registered(Document):
+    """Answer to `Register`."""
+
+    id: Name
+    lease_seconds: float
+    probe: Probe | None
+
+
+class Claim(Document):
+    """`POST /v1/workers/{id}/claim`: ask for an attempt, waiting up to `wait_seconds` for one."""
+
+    devices: Annotated[int, Field(ge=1, le=100_000)]
+    wait_seconds: Annotated[float, Field(ge=0, le=60)] = 20.0
+    probe_token: Name | None = None
+
+
+class FileStorage(Document):
+    """The worker shares the artifact folder: it reads and writes below `root` directly."""
+
+    type: Literal["file"] = "file"
+    root: Text
+
+
+class HttpStorage(Document):
+    """Bytes travel through the service: datasets by `GET`, files by `PUT /v1/attempts/{id}/files/{path}`."""
+
+    type: Literal["http"] = "http"
+
+
+class Dataset(Document):
+    """The data an attempt reads. `key`: where it lies below the artifact folder."""
+
+    id: Name
+    format: Name
+    sha256: Sha256
+    bytes: int
+    key: Text
+
+
+class Resume(Document):
+    """The checkpoint an attempt starts from.
+
+    `prefix` is the checkpoint's folder below the artifact folder; `files` are relative to it. `outputs` are the artifacts that the
+    job had put out for good by that step (blocks of draws); `keys` tells where each lies below the artifact folder.
+    """
+
+    job_id: Name
+    step: Step
+    what: Literal["all", "params"]
+    prefix: Text
+    files: list[File]
+    outputs: list[File]
+    keys: dict[Text, Text]
+
+
+class Assignment(Document):
+    """Answer to `Claim` (204 when there is nothing to do): the right to run one attempt.
+
+    `mesh_axes` are the axis sizes of this attempt, a `-1` resolved; `prefix` is the attempt's own folder below the artifact folder
+    (`jobs/{job}/{attempt}`), where it may write `checkpoints/{step}/…` and `outputs/…`.
+    """
+
+    job_id: Name
+    attempt_id: Name
+    number: int
+    fence: Fence
+    lease_seconds: float
+    spec: dict[str, Json]
+    mesh_axes: dict[Name, int]
+    devices: int
+    prefix: Text
+    storage: FileStorage | HttpStorage
+    dataset: Dataset | None
+    resume: Resume | None
+
+
+class Heartbeat(Document):
+    """`POST /v1/attempts/{id}/heartbeat`: still here. `handled` is the last `Beat.sequence` whose command was carried out."""
+
+    fence: Fence
+    step: Step
+    phase: Phase
+    last_step_at: Name | None = None
+    handled: Annotated[int, Field(ge=0)] = 0
+
+
+class Beat(Document):
+    """Answer to `Heartbeat`: the lease is renewed, and what to do. `save`: keep a last checkpoint before pausing or cancelling."""
+
+    command: Command
+    sequence: int
+    save: bool = True
+    lease_seconds: float
+
+
+class Series(Document):
+    """Points of one metric. `nonfinite` maps an index into `values` to "NaN", "Infinity" or "-Infinity"; `values` is null there."""
+
+    name: MetricName
+    labels: dict[Name, Text] = Field(default_factory=dict)
+    steps: list[Step]
+    values: list[float | None]
+    nonfinite: dict[str, Literal["NaN", "Infinity", "-Infinity"]] = Field(default_factory=dict)
+
+
+class Committed(Document):
+    """A checkpoint whose every byte is durable.
+
+    `files` are relative to `checkpoints/{step}` of the attempt; `outputs` to its `outputs` folder, and name all that the job has put
+    out up to this step, earlier attempts' included. `fresh` are the outputs that this attempt wrote since its last report of any.
+    """
+
+    step: Step
+    metrics: dict[MetricName, float | None] = Field(default_factory=dict)
+    files: list[File]
+    outputs: list[File] = Field(default_factory=list[File])
+    fresh: list[File] = Field(default_factory=list[File])
+
+
+class Happened(Document):
+    """An event from the worker's side (`compile.finished`, `checkpoint.skipped`, `sharding.warning`, …)."""
+
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z_]+(\.[a-z_]+)+$", max_length=100)]
+    data: dict[str, Json] = Field(default_factory=dict)
+
+
+class Report(Document):
+    """`POST /v1/attempts/{id}/report`. Batches are numbered from 1; one that has been taken before changes nothing."""
+
+    fence: Fence
+    batch: Annotated[int, Field(ge=1)]
+    series: list[Series] = Field(default_factory=list[Series], max_length=10_000)
+    logs: Annotated[str, StringConstraints(max_length=4_000_000)] = ""
+    checkpoints: list[Committed] = Field(default_factory=list[Committed])
+    events: list[Happened] = Field(default_factory=list[Happened])
+
+
+class Taken(Document):
+    """Answer to `Report`."""
+
+    batch: int
+
+
+class Failure(Document):
+    """Why an attempt failed: a code of `jobs.errors.FAULT_OF_CODE`."""
+
+    code: Name
+    message: Text
+    param: Text | None = None
+
+
+class Finish(Document):
+    """`POST /v1/attempts/{id}/finish`: the attempt's end. `seconds` by phase sum to its wall time."""
+
+    fence: Fence
+    ending: Ending
+    step: Step
+    error: Failure | None = None
+    corrupt_step: Step | None = None
+    """Set with `checkpoint_corrupt`: the step whose bytes did not match their manifest; it is never offered again."""
+    seconds: dict[Name, float] = Field(default_factory=dict)
+    result: dict[str, Json] | None = None
+    artifacts: list[File] = Field(default_factory=list[File])
+    """Relative to the attempt's `outputs` folder."""
+
+
+class Finished(Document):
+    """Answer to `Finish`: the job's status after it."""
+
+    status: Name
+
+
+class Uploaded(Document):
+    """Answer to `PUT /v1/attempts/{id}/files/{path}`: bytes held so far; `complete` once size and SHA-256 agree."""
+
+    bytes: int
+    complete: bool

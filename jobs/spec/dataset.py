@@ -1,0 +1,52 @@
+"""What is known of a dataset before a job reads it: enough to check a spec against it without opening the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Format = Literal["text", "npz", "csv", "parquet", "jsonl"]
+FORMATS: tuple[Format, ...] = ("text", "npz", "csv", "parquet", "jsonl")
+TABLE_FORMATS: tuple[Format, ...] = ("npz", "csv", "parquet", "jsonl")
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """One column of a table, or one array of an archive.
+
+    Attributes:
+        name: as in the file.
+        dtype: NumPy's name of it (`float32`, `int64`, `bool`), or `string` for anything that is not a number.
+        shape: whole shape, rows first: `[434]` for a column of a table of 434 rows.
+        minimum, maximum: over all finite values of a numeric column; None otherwise.
+        missing: how many values are null or NaN.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int]
+    minimum: float | None = None
+    maximum: float | None = None
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What a text holds: lengths in bytes and characters, how many characters differ, and the largest byte."""
+
+    bytes: int
+    characters: int
+    distinct_characters: int
+    max_byte: int
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """A dataset as the service describes it. `rows`: of a table; None for a text and for arrays of unequal length."""
+
+    id: str
+    format: Format
+    bytes: int
+    rows: int | None
+    columns: list[ColumnFacts] = field(default_factory=list[ColumnFacts])
+    text: TextFacts | None = None

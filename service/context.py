@@ -1,0 +1,20 @@
+"""What the whole service shares: built once by `app.py`, passed to everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.db.engine import Database
+from service.settings import Settings
+from service.signals import Signals
+from service.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings, database, artifact store and wake-up calls of one running service."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    signals: Signals

@@ -1,0 +1,276 @@
+"""Every table of the service. Instants are microseconds since the epoch by the database's own clock (`engine.now_us`)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Instant = BigInteger
+Id = String(64)
+
+jobs = Table(
+    "jobs",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text),
+    Column("metadata", Document, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("spec", Document, nullable=False),
+    Column("resolved_spec", Document, nullable=False),
+    Column("spec_version", Integer, nullable=False),
+    Column("dataset_id", Id),
+    Column("parent_id", Id),
+    Column("parent_relation", String(16)),
+    Column("group_id", Id),
+    # What a worker must have. `devices` is the least number; with `devices_open` more are used if they are free.
+    Column("platform", String(32), nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("devices_open", Boolean, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
+    # Where it stands.
+    Column("status", String(16), nullable=False),
+    Column("phase", String(32)),
+    Column("step", BigInteger, nullable=False, server_default="0"),
+    Column("total", BigInteger, nullable=False),
+    Column("unit", String(16), nullable=False),
+    Column("error", Document),
+    Column("result", Document),
+    Column("queued_at", Instant, nullable=False),
+    Column("available_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    # The attempt that holds it, and what has been asked of that attempt.
+    Column("attempt_id", Id),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("command", String(16)),
+    Column("command_save", Boolean, nullable=False, server_default=text("true")),
+    Column("command_sequence", Integer, nullable=False, server_default="0"),
+    # What it has spent.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("infra_retries", Integer, nullable=False, server_default="0"),
+    Column("running_seconds", Float, nullable=False, server_default="0"),
+    # Counters of what hangs on it.
+    Column("event_seq", BigInteger, nullable=False, server_default="0"),
+    Index("ix_jobs_project_id", "project", "id"),
+    Index("ix_jobs_group_id", "group_id"),
+    # Claims read only queued jobs, best first; the index holds nothing else, so that history costs nothing.
+    Index(
+        "ix_jobs_claim",
+        text("priority DESC"),
+        "id",
+        sqlite_where=text("status = 'queued'"),
+        postgresql_where=text("status = 'queued'"),
+    ),
+)
+
+job_needs = Table(
+    "job_needs",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("need", String(400), primary_key=True),
+)
+"""What a worker must offer to run a job: `models/transformer`, `label:gpu=h200`."""
+
+workers = Table(
+    "workers",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("platform", String(32), nullable=False),
+    Column("device_kind", Text, nullable=False),
+    Column("device_count", Integer, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("labels", Document, nullable=False),
+    Column("versions", Document, nullable=False),
+    Column("catalog_digest", Text, nullable=False),
+    Column("status", String(16), nullable=False),  # active | draining | gone
+    Column("registered_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+worker_offers = Table(
+    "worker_offers",
+    METADATA,
+    Column("worker_id", Id, ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("offer", String(400), primary_key=True),
+)
+
+attempts = Table(
+    "attempts",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("mesh_axes", Document, nullable=False),
+    Column("resumed_from", BigInteger),  # step; null: from the start
+    Column("phase", String(32)),
+    Column("step", BigInteger, nullable=False),
+    Column("last_step_at", Text),
+    Column("report_batch", BigInteger, nullable=False, server_default="0"),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("ending", String(16)),  # jobs.protocol.Ending, or "lost"
+    Column("cause", Document),  # {code, message, param} where it ended badly
+    Column("steps_lost", BigInteger, nullable=False, server_default="0"),
+    Column("seconds", Document),
+    Index("uq_attempts_job_id_number", "job_id", "number", unique=True),
+)
+
+leases = Table(
+    "leases",
+    METADATA,
+    Column("attempt_id", Id, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("rank", Integer, primary_key=True),
+    Column("job_id", Id, nullable=False),
+    Column("worker_id", Id, nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("beat_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("ix_leases_expires_at", "expires_at"),
+    Index("ix_leases_worker_id", "worker_id"),
+)
+"""The right to run an attempt, one row a rank. The rows go when the attempt ends."""
+
+attempt_workers = Table(
+    "attempt_workers",
+    METADATA,
+    Column("attempt_id", Id, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("rank", Integer, primary_key=True),
+    Column("worker_id", Id, nullable=False),
+)
+"""Who ran which attempt; outlives the lease."""
+
+events = Table(
+    "events",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Id, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("type", String(100), nullable=False),
+    Column("data", Document, nullable=False),
+)
+
+metric_chunks = Table(
+    "metric_chunks",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("labels", Text, nullable=False),  # canonical JSON, keys sorted
+    Column("count", Integer, nullable=False),
+    Column("first_step", BigInteger, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("steps", LargeBinary, nullable=False),  # int64, little endian
+    Column("values", LargeBinary, nullable=False),  # float64, little endian; NaN and infinities as they are
+    Index("ix_metric_chunks_job_id_name_id", "job_id", "name", "id"),
+)
+"""Points of one series, packed as a batch brought them. A later chunk overwrites an earlier one step by step."""
+
+log_chunks = Table(
+    "log_chunks",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt_id", Id, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_log_chunks_job_id_id", "job_id", "id"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("attempt_id", Id, nullable=False),
+    Column("prefix", Text, nullable=False),  # its folder below the artifact folder
+    Column("metrics", Document, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("manifest", Document, nullable=False),  # {files: [File], outputs: [File]}
+    Column("manifest_sha256", String(64), nullable=False),
+    Column("pinned", Boolean, nullable=False, server_default=text("false")),
+    Column("expires_at", Instant),
+    Column("created_at", Instant, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", String(1024), primary_key=True),
+    Column("key", Text, nullable=False),  # where it lies below the artifact folder
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    METADATA,
+    Column("key", Text, primary_key=True),  # below the artifact folder
+    Column("attempt_id", Id, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Index("ix_uploads_attempt_id", "attempt_id"),
+)
+"""Files that a worker without the artifact folder has sent whole; a report may commit these and no others."""
+
+datasets = Table(
+    "datasets",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("name", Text),
+    Column("format", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger),
+    Column("columns", Document, nullable=False),
+    Column("text", Document),  # {characters, distinct_characters, max_byte} of a text
+    Column("key", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("uq_datasets_project_format_sha256", "project", "format", "sha256", unique=True),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    METADATA,
+    Column("project", Id, primary_key=True),
+    Column("route", String(200), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("body_sha256", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("response", Document, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)

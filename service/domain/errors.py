@@ -1,0 +1,74 @@
+"""What can go wrong in the domain, whatever carries the request. `http/problems.py` gives each its HTTP status."""
+
+from __future__ import annotations
+
+from jobs.errors import Issue, MeshyardError
+
+
+class DomainError(MeshyardError):
+    """Root of what the domain refuses. `code` is stable; `issues` point into the request's body."""
+
+    code = "domain_error"
+
+    def __init__(self, detail: str, issues: list[Issue] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.issues = issues or []
+
+
+class NotFound(DomainError):
+    """An id in the path is unknown, or not the caller's."""
+
+    code = "not_found"
+
+
+class Invalid(DomainError):
+    """The request's content is wrong: body, query or header."""
+
+    code = "invalid_request"
+
+
+class Conflict(DomainError):
+    """The request is sound but what it names is not in a state for it."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """A job is not in a status from which it can do what was asked."""
+
+    code = "illegal_transition"
+
+    def __init__(self, detail: str, current_status: str) -> None:
+        super().__init__(detail)
+        self.current_status = current_status
+
+
+class Superseded(Conflict):
+    """A worker's write came with a stale fence."""
+
+    code = "attempt_superseded"
+
+
+class TooLarge(DomainError):
+    """A body or an upload is over its limit."""
+
+    code = "too_large"
+
+
+class Unauthorized(DomainError):
+    """No key, or a wrong one."""
+
+    code = "unauthorized"
+
+
+class Forbidden(DomainError):
+    """The caller is known but may not do this."""
+
+    code = "forbidden"
+
+
+class Unavailable(DomainError):
+    """The database or the artifact store cannot be reached just now."""
+
+    code = "unavailable"

@@ -1,0 +1,68 @@
+"""What an agent and its child say to each other: one JSON object a line, over a pair of pipes. No JAX here.
+
+The child's standard output and error are its log and go another way; these lines never mix with it.
+
+From the agent, first and once:
+    {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
+     "dataset": "/…" | null, "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null}
+    `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
+    `outputs`: a folder that holds the verified outputs of `resume`. `dataset`: a verified data file.
+Later, at most one at a time:
+    {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
+
+From the child:
+    {"type": "devices", "platform": "cpu", "device_kind": "cpu", "count": 8}
+    {"type": "phase", "phase": "compiling", "step": 0}
+    {"type": "progress", "step": 12}                     a step that is done on the devices
+    {"type": "metrics", "step": 12, "labels": {}, "values": {"train/loss": 2.5}}      NaN and infinities as "NaN", "Infinity", "-Infinity"
+    {"type": "checkpoint", "step": 200, "metrics": {…}, "outputs": ["draws/00000250.npz", …]}   durable; all outputs up to the step
+    {"type": "event", "event": "compile.finished", "data": {…}}
+    {"type": "handled", "command": "checkpoint"}
+    {"type": "end", "ending": "succeeded", "step": 2000, "error": null | {code, message, param}, "seconds": {…}, "result": {…} | null,
+     "artifacts": ["posterior.nc", …]}                   the last line; without it, the way the process died tells the story
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+Message = dict[str, Any]
+
+
+def encode(message: Message) -> bytes:
+    """One message as a line."""
+    return json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of a line."""
+    message: Message = json.loads(line)
+    return message
+
+
+class Channel:
+    """The child's end: sends from any thread, reads from one.
+
+    Args:
+        reader: stream of the agent's lines.
+        writer: stream for ours, unbuffered.
+    """
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Send one message. Raises BrokenPipeError once the agent is gone."""
+        with self._lock:
+            self._writer.write(encode(message))
+            self._writer.flush()
+
+    def receive(self) -> Iterator[Message]:
+        """Give the agent's messages until it closes its end."""
+        for line in self._reader:
+            yield decode(line)
