@@ -1,7 +1,7 @@
 """The containers' health check: exit status 0 when the process in this container does its work. Standard library only.
 
-`health.py service` asks the service for its readiness. `health.py worker` asks the service whether it still hears from this container's
-worker, which carries the label `container` with the container's host name.
+`health.py service` asks the service for its readiness. `health.py worker` asks the service whether it still hears from the worker
+of this container, which carries the label `container` with the container's host name.
 """
 
 import json
