@@ -11,14 +11,27 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
+NAME_BYTES = 255
+"""The longest file name that common file systems hold."""
+
+KEY_BYTES = 3072
+"""Leaves room for the folder in front of it: a path has 4096 bytes on Linux."""
 
 
 def safe_key(*parts: str) -> str:
-    """Join parts to a key. Raises ValueError where one is empty, absolute, or climbs (`..`, NUL, a backslash)."""
+    """Join parts to a key. Raises ValueError where one is empty, absolute, too long, or climbs (`..`, NUL, a backslash)."""
     names = [name for part in parts for name in part.split("/")]
-    if any(name in ("", ".", "..") or "\x00" in name or "\\" in name or len(name) > 255 for name in names):
+    if not all(_is_plain(name) for name in names):
         raise ValueError("not a relative path of plain names")
-    return "/".join(names)
+    key = "/".join(names)
+    if len(key.encode()) > KEY_BYTES:
+        raise ValueError("the path is too long")
+    return key
+
+
+def _is_plain(name: str) -> bool:
+    # A lone surrogate has no UTF-8 and raises UnicodeEncodeError, which is a ValueError.
+    return name not in ("", ".", "..") and "\x00" not in name and "\\" not in name and len(name.encode()) <= NAME_BYTES
 
 
 class Store(Protocol):
@@ -36,20 +49,32 @@ class Store(Protocol):
         """The file's bytes in chunks of at most `CHUNK_BYTES`."""
         ...
 
-    def part(self, key: str) -> int:
-        """Bytes received so far of an unfinished upload, 0 if there is none."""
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` a file of the same bytes as `source`, durably; it may share them on disk."""
+        ...
+
+    def part(self, key: str) -> int | None:
+        """Bytes received so far of an unfinished upload, None if there is none."""
+        ...
+
+    def open_part(self, key: str) -> BinaryIO:
+        """What has been received so far, as a seekable stream."""
         ...
 
     def append(self, key: str, offset: int, chunk: bytes) -> int:
         """Add to an unfinished upload at `offset` (which must be where it stands, else ValueError); gives its new length."""
         ...
 
-    def commit(self, key: str) -> None:
-        """Make an unfinished upload the file `key`, durably and at once. An existing file of that name is replaced."""
+    def commit(self, key: str, target: str | None = None) -> None:
+        """Make an unfinished upload the file `target` (`key` if None), durably and at once; one of that name is replaced."""
         ...
 
     def discard(self, key: str) -> None:
         """Forget an unfinished upload. Nothing to forget is fine."""
+        ...
+
+    def prune(self, older_than_seconds: float) -> int:
+        """Forget unfinished uploads that nothing was added to for that long; gives how many."""
         ...
 
     def delete(self, prefix: str) -> None:
