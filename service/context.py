@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.protocol import Probe
 from service.db.engine import Database
 from service.settings import Settings
 from service.signals import Signals
@@ -12,9 +13,13 @@ from service.storage.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, database, artifact store and wake-up calls of one running service."""
+    """Settings, database, artifact store and wake-up calls of one running service.
+
+    `probe`: the file that proves to a worker that it shares the artifact folder; None with an object store.
+    """
 
     settings: Settings
     database: Database
     store: Store
     signals: Signals
+    probe: Probe | None = None

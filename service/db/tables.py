@@ -49,8 +49,11 @@ jobs = Table(
     Column("parent_id", Id),
     Column("parent_relation", String(16)),
     Column("group_id", Id),
+    # The checkpoint of another job that it starts from, which must not go while this one lives.
+    Column("init_from_job", Id),
+    Column("init_from_step", BigInteger),
     # What a worker must have. `devices` is the least number; with `devices_open` more are used if they are free.
-    Column("platform", String(32), nullable=False),
+    Column("platform", String(200), nullable=False),
     Column("devices", Integer, nullable=False),
     Column("devices_open", Boolean, nullable=False),
     Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
@@ -82,6 +85,7 @@ jobs = Table(
     Column("event_seq", BigInteger, nullable=False, server_default="0"),
     Index("ix_jobs_project_id", "project", "id"),
     Index("ix_jobs_group_id", "group_id"),
+    Index("ix_jobs_init_from_job", "init_from_job"),
     # Claims read only queued jobs, best first; the index holds nothing else, so that history costs nothing.
     Index(
         "ix_jobs_claim",
@@ -91,6 +95,15 @@ jobs = Table(
         postgresql_where=text("status = 'queued'"),
     ),
 )
+
+job_labels = Table(
+    "job_labels",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""The job's `metadata` once more, a row an entry: lists filter by it, and the two databases agree on rows but not on JSON paths."""
 
 job_needs = Table(
     "job_needs",
@@ -105,7 +118,7 @@ workers = Table(
     METADATA,
     Column("id", Id, primary_key=True),
     Column("project", Id, nullable=False),
-    Column("platform", String(32), nullable=False),
+    Column("platform", String(200), nullable=False),
     Column("device_kind", Text, nullable=False),
     Column("device_count", Integer, nullable=False),
     Column("memory_bytes", BigInteger, nullable=False),
@@ -113,7 +126,7 @@ workers = Table(
     Column("labels", Document, nullable=False),
     Column("versions", Document, nullable=False),
     Column("catalog_digest", Text, nullable=False),
-    Column("status", String(16), nullable=False),  # active | draining | gone
+    Column("status", String(16), nullable=False),  # active | draining; gone is told by `seen_at`
     Column("registered_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
 )
@@ -133,6 +146,7 @@ attempts = Table(
     Column("number", Integer, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("mesh_axes", Document, nullable=False),
+    Column("storage", String(8), nullable=False),  # file: its worker shares the artifact folder; http: bytes come through us
     Column("resumed_from", BigInteger),  # step; null: from the start
     Column("phase", String(32)),
     Column("step", BigInteger, nullable=False),
@@ -195,6 +209,7 @@ metric_chunks = Table(
     Column("steps", LargeBinary, nullable=False),  # int64, little endian
     Column("values", LargeBinary, nullable=False),  # float64, little endian; NaN and infinities as they are
     Index("ix_metric_chunks_job_id_name_id", "job_id", "name", "id"),
+    Index("ix_metric_chunks_job_id_id", "job_id", "id"),
 )
 """Points of one series, packed as a batch brought them. A later chunk overwrites an earlier one step by step."""
 
@@ -217,7 +232,8 @@ checkpoints = Table(
     Column("prefix", Text, nullable=False),  # its folder below the artifact folder
     Column("metrics", Document, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("manifest", Document, nullable=False),  # {files: [File], outputs: [File]}
+    Column("files", Integer, nullable=False),
+    Column("manifest", Document, nullable=False),  # {files: [File], outputs: [File and the key where it lies]}
     Column("manifest_sha256", String(64), nullable=False),
     Column("pinned", Boolean, nullable=False, server_default=text("false")),
     Column("expires_at", Instant),

@@ -28,6 +28,12 @@ class Invalid(DomainError):
     code = "invalid_request"
 
 
+class DatasetInvalid(Invalid):
+    """An uploaded file is not what its format says, or holds nothing."""
+
+    code = "dataset_invalid"
+
+
 class Conflict(DomainError):
     """The request is sound but what it names is not in a state for it."""
 
@@ -44,6 +50,24 @@ class IllegalTransition(Conflict):
         self.current_status = current_status
 
 
+class NotFinished(IllegalTransition):
+    """What was asked for exists only once the job has ended."""
+
+    code = "not_finished"
+
+
+class Corrupt(Conflict):
+    """Stored bytes are gone or differ from the SHA-256 that was noted when they came."""
+
+    code = "content_corrupt"
+
+
+class CheckpointCorrupt(Corrupt):
+    """A checkpoint's bytes are gone or differ from its manifest."""
+
+    code = "checkpoint_corrupt"
+
+
 class Superseded(Conflict):
     """A worker's write came with a stale fence."""
 
@@ -54,6 +78,12 @@ class TooLarge(DomainError):
     """A body or an upload is over its limit."""
 
     code = "too_large"
+
+
+class UnsupportedMedia(DomainError):
+    """A body of a type or an encoding that is not read here."""
+
+    code = "unsupported_media_type"
 
 
 class Unauthorized(DomainError):

@@ -1,0 +1,25 @@
+"""Instants: microseconds since the epoch inside, RFC 3339 in UTC with six decimals outside."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import overload
+
+MICROSECONDS = 1_000_000
+
+
+@overload
+def wire(microseconds: int) -> str: ...
+@overload
+def wire(microseconds: int | None) -> str | None: ...
+def wire(microseconds: int | None) -> str | None:
+    """`1700000000123456` as `2023-11-14T22:13:20.123456Z`; None stays None."""
+    if microseconds is None:
+        return None
+    seconds, rest = divmod(microseconds, MICROSECONDS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+
+
+def microseconds(seconds: float) -> int:
+    """A duration in seconds as whole microseconds."""
+    return round(seconds * MICROSECONDS)
