@@ -127,7 +127,8 @@ class LocalStore:
     def prune(self, older_than_seconds: float) -> int:
         """Remove what nobody has added to for long."""
         limit = time.time() - older_than_seconds
-        stale = [entry.path for entry in os.scandir(self._root / PARTS) if entry.stat(follow_symlinks=False).st_mtime < limit]
+        # By the change of the inode: a name linked for a copy has its source's time of writing.
+        stale = [entry.path for entry in os.scandir(self._root / PARTS) if entry.stat(follow_symlinks=False).st_ctime < limit]
         for path in stale:
             Path(path).unlink(missing_ok=True)
         return len(stale)
