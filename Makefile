@@ -40,8 +40,9 @@ check: format lint types imports catalog containers repository ## All that CI ch
 format: setup ## Is the code formatted?
 	$(BIN)/ruff format --check .
 
-lint: setup ## Ruff, all rules
+lint: setup ## Ruff with all rules; shellcheck
 	$(BIN)/ruff check .
+	$(BIN)/shellcheck .ci/run .ci/find-python tests/stack/check.sh
 
 types: setup ## Pyright, strict outside the numerical code
 	$(BIN)/pyright
@@ -88,7 +89,7 @@ $(VENV313)/.ready: pyproject.toml constraints/py313.txt
 
 stack: ## Bring the compose stack up with three workers, check it, take it down (needs Docker)
 	docker compose up -d --build --scale worker=3
-	bash tests/stack/check.sh; code=$$?; docker compose down -v; exit $$code
+	sh tests/stack/check.sh; code=$$?; docker compose down -v; exit $$code
 
 clean: ## Remove what was built here, the virtual environments too
 	rm -rf $(VENV) $(VENV313) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
