@@ -1,0 +1,197 @@
+"""What a training job minimises: the model, the samples, and the loss between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jobs.errors import UserFault
+from jobs.programs import data as datasets
+from jobs.programs import losses
+from jobs.programs.mesh import Layout
+from jobs.programs.models import dense, transformer
+
+VOCABULARY = "vocabulary.json"
+
+
+class Objective(Protocol):
+    """A model with the data it learns from.
+
+    `source` gives training samples by index. `rate` names how fast it goes: (metric name, units in one step).
+    """
+
+    source: Any
+    rate: tuple[str, int]
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """A fresh model."""
+        ...
+
+    def example(self) -> datasets.Batch:
+        """A training batch of zeros, to compile with."""
+        ...
+
+    def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Sum of losses and sum of weights over a batch. An entry `mask` weighs its samples; without one each weighs 1."""
+        ...
+
+    def held_out(self) -> Iterator[datasets.Batch]:
+        """Batches with masks that cover the evaluation part once, in order."""
+        ...
+
+    def write_artifacts(self, outputs: Path) -> list[str]:
+        """Files that a user of the trained model needs beside it, written below `outputs`."""
+        ...
+
+
+class NextToken:
+    """Predict each token of a text from those before it.
+
+    Args:
+        spec: the resolved spec.
+        layout: the mesh.
+        tokens: (n,) the whole text.
+        vocabulary: the character of each token, for a character model.
+    """
+
+    def __init__(self, spec: dict[str, Any], layout: Layout, tokens: np.ndarray, vocabulary: list[str] | None = None) -> None:
+        self._vocabulary = vocabulary
+        self.model, self.layout, self._data = spec["model"], layout, spec["data"]
+        self._config = transformer.Config(self.model, *dtypes(spec), remat=spec["remat"] != "none")
+        self.context: int = self.model["context"]
+        cut = datasets.split(len(tokens), self._data["eval_fraction"])
+        self._train, self._rest = tokens[:cut], tokens[cut:]
+        _check_text(len(self._train), len(self._rest), self.context, self._data["eval_fraction"])
+        self.source = datasets.Windows(self._train, self.context + 1)
+        self.rate = ("tokens_per_second", self._data["batch_size"] * self.context)
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """A fresh transformer."""
+        return transformer.Transformer(self._config, self.layout, rngs)
+
+    def example(self) -> datasets.Batch:
+        """Windows of zeros."""
+        return {"tokens": np.zeros((self._data["batch_size"], self.context + 1), np.int32)}
+
+    def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Cross-entropy in nats, summed over tokens."""
+        inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
+        each = optax.losses.softmax_cross_entropy_with_integer_labels(model(inputs), targets)
+        mask = batch.get("mask", jnp.ones_like(each))
+        return jnp.sum(each * mask), jnp.sum(mask)
+
+    def held_out(self) -> Iterator[datasets.Batch]:
+        """Windows that follow each other without overlap, so that every token but the first is predicted once."""
+        size, length = self._data["batch_size"], self.context
+        starts = np.arange(0, len(self._rest) - 1, length)
+        offsets = np.arange(length + 1)
+        for indices, weights in datasets.in_order(len(starts), size):
+            positions = starts[indices][:, None] + offsets
+            tokens = self._rest[np.minimum(positions, len(self._rest) - 1)].astype(np.int32)
+            mask = (positions[:, 1:] < len(self._rest)).astype(np.float32) * weights[:, None]
+            yield {"tokens": tokens, "mask": mask}
+
+    def write_artifacts(self, outputs: Path) -> list[str]:
+        """A character model's vocabulary: the characters in the order of their tokens."""
+        if self._vocabulary is None:
+            return []
+        (outputs / VOCABULARY).write_text(json.dumps(self._vocabulary))
+        return [VOCABULARY]
+
+
+class Supervised:
+    """Predict `y` from `x`, row by row.
+
+    Args:
+        spec: the resolved spec.
+        layout: the mesh.
+        columns: `x` of (rows, …) and `y` of (rows, …).
+    """
+
+    def __init__(self, spec: dict[str, Any], layout: Layout, columns: dict[str, np.ndarray]) -> None:
+        self._spec, self.layout, self._data = spec, layout, spec["data"]
+        self._loss = losses.build(spec["loss"])
+        self._types = dtypes(spec)
+        bound = {name: _as_device(array) for name, array in columns.items()}
+        cut = datasets.split(len(bound["x"]), self._data["eval_fraction"])
+        self.source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
+        self._rest = {name: array[cut:] for name, array in bound.items()}
+        if len(self.source) < 1:
+            raise UserFault("dataset_invalid", "no rows are left to train on", "/data/eval_fraction")
+        self.rate = ("samples_per_second", self._data["batch_size"])
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """A fresh network."""
+        kinds = {"mlp": dense.MLP, "cnn": dense.CNN}
+        return kinds[self._spec["model"]["type"]](self._spec["model"], *self._types, self.layout, rngs)
+
+    def example(self) -> datasets.Batch:
+        """Rows of zeros."""
+        row = self.source[0]
+        return {name: np.zeros((self._data["batch_size"], *np.shape(value)), value.dtype) for name, value in row.items()}
+
+    def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """The loss of each row, averaged over what a row predicts, then summed over rows."""
+        outputs, targets = model(batch["x"]), batch["y"]
+        if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1:
+            outputs = outputs[..., 0]
+        each = self._loss(outputs, targets)
+        each = each.reshape(each.shape[0], -1).mean(axis=-1)
+        mask = batch.get("mask", jnp.ones_like(each))
+        return jnp.sum(each * mask), jnp.sum(mask)
+
+    def held_out(self) -> Iterator[datasets.Batch]:
+        """The last rows, in order."""
+        rows = len(next(iter(self._rest.values())))
+        for indices, weights in datasets.in_order(rows, self._data["batch_size"]):
+            yield {name: array[indices] for name, array in self._rest.items()} | {"mask": weights}
+
+    def write_artifacts(self, outputs: Path) -> list[str]:
+        """Nothing is needed beside the parameters."""
+        return []
+
+
+def build_objective(spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None) -> Objective:
+    """The objective of a resolved spec over its data file.
+
+    Raises:
+        UserFault: the data does not fit the model.
+    """
+    data = spec["data"]
+    if spec["model"]["type"] == "transformer":
+        if path is None:
+            raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
+        by_character = data["tokenizer"] == "char"
+        tokens = datasets.read_text(path, data["tokenizer"] or "bytes")
+        return NextToken(spec, layout, tokens, datasets.vocabulary(path) if by_character else None)
+    columns = datasets.columns_of(data, path, form)
+    return Supervised(spec, layout, datasets.bind(columns, data["args"] or {"x": "x", "y": "y"}))
+
+
+def dtypes(spec: dict[str, Any]) -> tuple[Any, Any]:
+    """The dtypes of parameters and arithmetic."""
+    return jnp.dtype(spec["precision"]["params"]), jnp.dtype(spec["precision"]["compute"])
+
+
+def _as_device(array: np.ndarray) -> np.ndarray:
+    """32-bit: what the device computes in. Integers that do not fit would wrap silently, so they are refused."""
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float32)
+    if array.size and (array.max() > np.iinfo(np.int32).max or array.min() < np.iinfo(np.int32).min):
+        raise UserFault("dataset_invalid", "integers beyond 32 bits cannot be used", "/data/args")
+    return array.astype(np.int32)
+
+
+def _check_text(train: int, rest: int, context: int, fraction: float) -> None:
+    if train < context + 1:
+        raise UserFault("dataset_invalid", f"training needs {context + 1} tokens and the text leaves {train}", "/data")
+    if fraction and rest < 2:  # noqa: PLR2004  (one token to see, one to predict)
+        raise UserFault("dataset_invalid", f"evaluation needs 2 tokens and the text leaves {rest}", "/data/eval_fraction")

@@ -1,0 +1,120 @@
+"""What a run puts out for good, beside its state: draws and measurements, a file for each block or step.
+
+A file is written once, whole, and never changed; a checkpoint's manifest names those that belong to its step. A run that resumes reads
+them back and knows what the first one knew.
+
+    draws/{step}.npz            the draws of the block that ended at `step`, (chains, draws, …) by site
+    measurements/{step}.json    numbers measured at `step`: they decide early stopping and name the best step
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+DRAWS, MEASUREMENTS = "draws", "measurements"
+EVALUATED = "_evaluated"
+
+
+class Outputs:
+    """The outputs of one run.
+
+    Args:
+        folder: where they are kept; what earlier attempts left there up to `step` is taken up, what lies beyond is not.
+        step: the step that the run starts from.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.folder = folder
+        for name in (DRAWS, MEASUREMENTS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._names = [name for name in self._found() if _step_of(name) <= step]
+        self._measured = {_step_of(name): json.loads((folder / name).read_text()) for name in self._names if name.startswith(MEASUREMENTS)}
+        self._blocks = [_read(folder / name) for name in self._names if name.startswith(DRAWS)]
+
+    def names(self, step: int) -> list[str]:
+        """The files that belong to a run up to `step`, relative to the folder."""
+        return [name for name in self._names if _step_of(name) <= step]
+
+    def keep_draws(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep the draws of the block that ends at `step`."""
+        name = f"{DRAWS}/{step:012d}.npz"
+        part = self.folder / (name + ".part")
+        with part.open("wb") as file:
+            np.savez(file, **arrays)
+        self._finish(part, name)
+        # Sums depend on the order in memory: what is kept here must lie as it will when it is read back.
+        self._blocks.append({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+    def measure(self, step: int, values: Mapping[str, float], *, evaluated: bool = False) -> None:
+        """Record numbers measured at a step. Those that are not finite are left out: JSON has no word for them.
+
+        Args:
+            step: where they were measured.
+            values: numbers by name.
+            evaluated: they are all that the step's evaluation gives; it need not be done again.
+        """
+        if evaluated:
+            values = {**values, EVALUATED: 1.0}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        merged = self._measured.get(step, {}) | finite
+        if merged == self._measured.get(step, {}):
+            return
+        self._measured[step] = merged
+        name = f"{MEASUREMENTS}/{step:012d}.json"
+        part = self.folder / (name + ".part")
+        part.write_text(json.dumps(merged, sort_keys=True))
+        self._finish(part, name)
+
+    def draws(self) -> dict[str, np.ndarray]:
+        """All draws so far: (chains, draws, …) by site."""
+        names = self._blocks[0] if self._blocks else {}
+        return {name: np.concatenate([block[name] for block in self._blocks], axis=1) for name in names}
+
+    def at(self, step: int) -> dict[str, float]:
+        """What was measured at a step; empty if nothing was."""
+        return _shown(self._measured.get(step, {}))
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the evaluation of a step has been recorded."""
+        return EVALUATED in self._measured.get(step, {})
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """One measurement by step."""
+        return [(step, values[name]) for step, values in sorted(self._measured.items()) if name in values]
+
+    def best(self, name: str, mode: str) -> dict[str, float] | None:
+        """The step with the least (`min`) or greatest (`max`) value and all that was measured there; None if it never was."""
+        sign = 1 if mode == "min" else -1
+        series = [(sign * value, step) for step, value in self.series(name)]
+        if not series:
+            return None
+        step = min(series)[1]
+        return {"step": step, **_shown(self._measured[step])}
+
+    def _found(self) -> list[str]:
+        files = [*(self.folder / DRAWS).glob("*.npz"), *(self.folder / MEASUREMENTS).glob("*.json")]
+        return sorted(str(path.relative_to(self.folder)) for path in files)
+
+    def _finish(self, part: Path, name: str) -> None:
+        os.replace(part, self.folder / name)
+        if name not in self._names:
+            self._names.append(name)
+
+
+def _shown(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name != EVALUATED}
+
+
+def _step_of(name: str) -> int:
+    return int(Path(name).stem)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,153 @@
+"""The one protocol of every job: `init` gives a state, `advance` takes it one block further.
+
+A block is a fixed number of optimizer steps or of draws. The state holds everything that the future of a run depends on; what a block
+puts out for good (metrics, draws) leaves with the block and is never carried along. So one run loop, one checkpoint format and one
+way to stop serve training and sampling alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+
+from jobs.programs.outputs import Outputs
+
+PyTree = Any
+Sections = dict[str, PyTree]
+"""The arrays of a state by section: `params`, `opt_state`, `rngs`, `counters`, …; `kernel_state` for a sampler."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands.
+
+    Attributes:
+        step: optimizer updates done, or transitions of every chain, warm-up included.
+        sections: device arrays by section.
+        position: where the data stands, `{"next_index": n}`: the batches consumed so far.
+    """
+
+    step: int
+    sections: Sections
+    position: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Values measured at one step. Device scalars, or with `label` arrays of shape (k,): one value for each of `label` 0 … k-1."""
+
+    step: int
+    values: Mapping[str, Any]
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one `advance` puts out.
+
+    Attributes:
+        step: the step it reaches.
+        metrics: to be read later, off the step path.
+        ready: a small device array of this block, to wait on when too many blocks are in flight.
+        draws: arrays of shape (chains, draws, …) to be kept for good, by site; None where a block draws nothing.
+    """
+
+    step: int
+    metrics: list[Measurement]
+    ready: jax.Array
+    draws: Mapping[str, jax.Array] | None = None
+
+
+class Program(Protocol):
+    """A job that can be run block by block."""
+
+    total: int
+    """Steps or transitions after which it is done."""
+
+    unit: str
+
+    def init(self) -> State:
+        """The state at step 0, already placed on the mesh."""
+        ...
+
+    def abstract(self) -> Sections:
+        """The sections of a state as `jax.ShapeDtypeStruct` with shardings: the target to restore into."""
+        ...
+
+    def place(self, step: int, sections: Sections, position: dict[str, int]) -> State:
+        """Take up a restored state."""
+        ...
+
+    def compile(self, state: State) -> None:
+        """Compile `advance` for this state, ahead of the first call."""
+        ...
+
+    def phase(self, state: State) -> str:
+        """The phase in which the next block runs: `training`, `warmup`, `sampling`."""
+        ...
+
+    def advance(self, state: State) -> tuple[State, Block]:
+        """One block further. The given state's arrays are donated: they must not be used again."""
+        ...
+
+    def settle(self, block: Block) -> None:
+        """Wait until a block is done on the devices. Raises UserFault where it shows that the job cannot go on."""
+        ...
+
+    def saves_at(self, step: int) -> bool:
+        """Whether the state after `step` is to be kept. The last one always is."""
+        ...
+
+    def evaluates_at(self, step: int) -> bool:
+        """Whether `evaluate` belongs to this step."""
+        ...
+
+    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """Measure the state; None if `interrupted` said to leave off before the end."""
+        ...
+
+    def stops(self, step: int, outputs: Outputs) -> str | None:
+        """The reason to stop early at this step, or None: a function of the run so far alone, so that a resumed run agrees."""
+        ...
+
+    def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
+        """The job's result, and the artifacts written into the folder of outputs for it."""
+        ...
+
+
+def flatten(tree: PyTree) -> dict[str, jax.Array]:
+    """A pytree as one flat dictionary by dotted path; random keys become their `uint32` data.
+
+    The names are what a checkpoint shows: `blocks.0.attention.qkv.kernel`, `1.0.mu.head.kernel`.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): _plain(leaf) for path, leaf in leaves}
+
+
+def unflatten(template: PyTree, flat: Mapping[str, jax.Array]) -> PyTree:
+    """The inverse of `flatten` for a tree of the template's structure. Raises KeyError for a leaf that is missing."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    values = [_typed(leaf, flat[jax.tree_util.keystr(path, simple=True, separator=".")]) for path, leaf in leaves]
+    return jax.tree_util.tree_unflatten(structure, values)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed random key."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    if not is_key(leaf):
+        return leaf
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+    return jax.random.key_data(leaf)
+
+
+def _typed(template: Any, value: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(value) if is_key(template) else value

@@ -1,0 +1,102 @@
+"""One attempt inside its child: from the assignment to the last message."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jobs.errors import JobError, UserFault
+from jobs.programs.outputs import Outputs
+from jobs.programs.program import Program, State
+from jobs.programs.registry import build_program
+from worker import checkpoint, devices
+from worker.channel import Channel, Message
+from worker.checkpoint import Saver
+from worker.ledger import Ledger
+from worker.run import Run
+from worker.talk import Talk
+
+
+def run(channel: Channel, start: Message) -> None:
+    """Run an assignment and say how it ended, whatever happens on the way.
+
+    Args:
+        channel: to and from the agent.
+        start: the agent's `start` message (`worker.channel`).
+    """
+    ledger = Ledger("assigned")
+    talk = Talk(channel, ledger)
+    talk.listen()
+    resume = start["assignment"]["resume"]
+    began_at = resume["step"] if resume and resume["what"] == "all" else 0
+    try:
+        _attempt(talk, start, began_at)
+    except JobError as error:
+        _fail(talk, began_at, error)
+    except Exception as error:  # noqa: BLE001  (an edge: whatever a program raises becomes the job's error)
+        _fail(talk, began_at, _as_job_error(error, ledger.phase))
+
+
+def _attempt(talk: Talk, start: Message, began_at: int) -> None:
+    assignment = start["assignment"]
+    spec: dict[str, Any] = assignment["spec"]
+    directory = Path(start["directory"])
+    devices.configure(start["cpu_devices"], start["device_ids"], start["compile_cache"], spec)
+    outputs = Outputs(Path(start["outputs"]), began_at)
+    with talk.interruptible(began_at):
+        talk.enter("restoring" if start["resume"] else "compiling", began_at)
+        talk.send({"type": "devices", **devices.describe()})
+        dataset = assignment["dataset"]
+        path = Path(start["dataset"]) if start["dataset"] else None
+        program = build_program(spec, assignment["mesh_axes"], path, dataset["format"] if dataset else None)
+        state = _first_state(program, start)
+        talk.enter("compiling", began_at)
+        _compile(talk, program, state)
+    saver = _saver(talk, outputs, directory, assignment)
+    end = Run(program, outputs, saver, talk, spec["checkpoint"]["every_seconds"]).go(state)
+    saver.close()
+    talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
+
+
+def _first_state(program: Program, start: Message) -> State:
+    if not start["resume"]:
+        return program.init()
+    folder = Path(start["resume"])
+    if start["assignment"]["resume"]["what"] == "params":
+        return checkpoint.restore_parameters(folder, program)
+    return checkpoint.restore(folder, program)
+
+
+def _compile(talk: Talk, program: Program, state: State) -> None:
+    before = talk.ledger.seconds().get("compiling", 0.0)
+    program.compile(state)
+    talk.event("compile.finished", seconds=round(talk.ledger.seconds()["compiling"] - before, 3), jax=jax.__version__)
+
+
+def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, Any]) -> Saver:
+    def committed(step: int, measured: dict[str, float]) -> None:
+        talk.send({"type": "checkpoint", "step": step, "metrics": measured, "outputs": outputs.names(step)})
+
+    folder = directory / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Saver(folder, committed, checkpoint.meta_of(assignment["spec"], assignment["mesh_axes"]))
+
+
+def _fail(talk: Talk, step: int, error: JobError) -> None:
+    traceback.print_exception(error)
+    talk.end("failed", step, {"code": error.code, "message": error.message, "param": error.param})
+
+
+def _as_job_error(error: Exception, phase: str) -> JobError:
+    """The job's error for an exception that no one foresaw."""
+    text = f"{type(error).__name__}: {error}"[:2000]
+    if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
+        return UserFault("oom", f"the devices ran out of memory: {text}", "/data/batch_size")
+    if isinstance(error, FloatingPointError):
+        return UserFault("nan_loss", f"debug.nans found a value that is not finite: {text}", "/debug/nans")
+    if phase == "compiling":
+        return UserFault("compile_failed", f"the step could not be compiled: {text}")
+    return JobError("internal", text)

@@ -1,0 +1,160 @@
+"""Checkpoints: a whole state written in the background, and read back onto whatever mesh there is.
+
+One folder a step, written by Orbax, with three parts: `state` (arrays by section and dotted path), `data` (where the data stands) and
+`meta`. All are plain arrays and text, so plain Orbax restores them without this project. What Orbax cannot tell, whether the bytes are
+those that were written, is the agent's part: it keeps a digest of every file.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from jobs.errors import InfraFault
+from jobs.programs.program import Program, Sections, State, flatten, unflatten
+from worker import devices
+
+CHUNK_BYTES = 32 * 1024 * 1024
+"""Largest piece of an array that is stored as one: small enough that a restore onto another mesh reads little more than it needs."""
+
+IN_FLIGHT_BYTES = 512 * 1024 * 1024
+"""States below this size may be written side by side. Larger ones wait their turn or are skipped."""
+
+PARAMETERS = ("params", "batch_stats")
+
+
+class Saver:
+    """Writes states below one folder and tells when each is durable.
+
+    Args:
+        folder: where `{step}` folders go.
+        committed: called from a background thread with each step that is whole on disk and its measurements.
+        meta: what to keep beside each state: texts by name.
+    """
+
+    def __init__(self, folder: Path, committed: Callable[[int, dict[str, float]], None], meta: dict[str, str]) -> None:
+        self._folder, self._committed, self._meta = folder, committed, meta
+        self._pending: queue.Queue[tuple[int, dict[str, float], Any] | None] = queue.Queue()
+        self._in_flight = 0
+        self._failure: Exception | None = None
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="saver", daemon=True)
+        self._thread.start()
+
+    @property
+    def seconds_since_last(self) -> float:
+        """Time since the last save began."""
+        return time.monotonic() - self._last
+
+    def save(self, state: State, measured: dict[str, float], *, must: bool) -> bool:
+        """Begin to write a state; blocks only while it is copied to the host.
+
+        Args:
+            state: what to write. Its arrays may be donated once this returns.
+            measured: what to list the checkpoint with.
+            must: wait for room rather than skip. A large state that comes while another is being written is skipped otherwise, because
+                the devices do not wait for a disk.
+
+        Returns: whether it is being written.
+
+        Raises:
+            InfraFault: an earlier save failed.
+        """
+        self.check()
+        flat = {name: flatten(section) for name, section in state.sections.items()}
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(flat))
+        if self._in_flight and size * (self._in_flight + 1) > IN_FLIGHT_BYTES:
+            if not must:
+                return False
+            self.wait()
+        meta = self._meta | {"step": str(state.step)}
+        with _context():
+            response = ocp.save_checkpointables_async(
+                self._folder / str(state.step), {"state": flat, "data": state.position or {"next_index": 0}, "meta": meta}, overwrite=True
+            )
+        self._in_flight += 1
+        self._last = time.monotonic()
+        self._pending.put((state.step, measured, response))
+        return True
+
+    def check(self) -> None:
+        """Raise InfraFault if a background save has failed."""
+        if self._failure is not None:
+            raise InfraFault("storage_failed", f"a checkpoint could not be written: {str(self._failure)[:500]}") from self._failure
+
+    def wait(self) -> None:
+        """Wait until everything begun is durable. Raises InfraFault if something failed."""
+        self._pending.join()
+        self.check()
+
+    def close(self) -> None:
+        """Wait, and stop the background thread."""
+        self._pending.join()
+        self._pending.put(None)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while (entry := self._pending.get()) is not None:
+            step, measured, response = entry
+            try:
+                response.result()
+                self._committed(step, measured)
+            except Exception as error:  # noqa: BLE001  (whatever went wrong in the background must reach the loop, which raises it)
+                self._failure = error
+            self._in_flight -= 1
+            self._pending.task_done()
+
+
+def restore(folder: Path, program: Program) -> State:
+    """The state kept in a checkpoint's folder, on the program's own mesh.
+
+    Raises:
+        InfraFault: `checkpoint_corrupt`, if it does not hold what the program needs.
+    """
+    target = {name: flatten(section) for name, section in program.abstract().items()}
+    try:
+        with _context():
+            found = ocp.load_checkpointables(folder, {"state": target, "data": None, "meta": None})
+    except Exception as error:  # noqa: BLE001  (Orbax raises many kinds; each means that this folder cannot be used)
+        raise InfraFault("checkpoint_corrupt", f"the checkpoint cannot be read: {str(error)[:500]}") from error
+    sections = {name: unflatten(tree, found["state"][name]) for name, tree in program.abstract().items()}
+    return program.place(int(found["meta"]["step"]), sections, {name: int(value) for name, value in found["data"].items()})
+
+
+def restore_parameters(folder: Path, program: Program) -> State:
+    """A fresh state with the parameters (and batch statistics) of a checkpoint."""
+    fresh = program.init()
+    wanted = {name: flatten(tree) for name, tree in program.abstract().items() if name in PARAMETERS}
+    with _context(partial=True):
+        found = ocp.load_checkpointables(folder, {"state": wanted})["state"]
+    taken: Sections = {name: unflatten(fresh.sections[name], found[name]) for name in wanted}
+    return State(fresh.step, fresh.sections | taken, fresh.position)
+
+
+def meta_of(spec: dict[str, Any], axes: dict[str, int]) -> dict[str, str]:
+    """What a checkpoint says of its origin."""
+    return {
+        "kind": spec["kind"],
+        "resolved_spec": json.dumps(spec, sort_keys=True),
+        "mesh_axes": json.dumps(axes),
+        "versions": json.dumps(devices.versions(), sort_keys=True),
+    }
+
+
+def _context(*, partial: bool = False) -> ocp.Context:
+    context = ocp.Context()
+    context.array.saving.use_ocdbt = False
+    context.array.saving.use_zarr3 = True
+    context.array.saving.use_replica_parallel = False
+    context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    if partial:
+        context.pytree.loading.partial_load = True
+    return context

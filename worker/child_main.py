@@ -1,0 +1,36 @@
+"""A child: one process, one attempt. It owns the devices and speaks to its agent alone.
+
+Started ahead of time, it imports the libraries and waits, with no backend started, until its agent gives it something to do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+
+from worker.channel import Channel
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Wait for an assignment, run it, say how it ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the children of a dead agent must not go on
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the agent decides when to stop, and says so
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    reader, writer = (int(fd) for fd in sys.argv[1:3])
+    channel = Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0))
+    from worker import attempt  # the libraries, ahead of the assignment
+
+    line = next(channel.receive(), None)
+    if line is not None:
+        attempt.run(channel, line)
+
+
+if __name__ == "__main__":
+    main()

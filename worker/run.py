@@ -1,0 +1,135 @@
+"""THE loop: one for training, sampling and whatever comes, because all are programs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from jobs.programs.outputs import Outputs
+from jobs.programs.program import Block, Measurement, Program, State
+from worker.checkpoint import Saver
+from worker.talk import ENDING_OF, Talk
+
+BLOCKS_IN_FLIGHT = 2
+"""Blocks dispatched and not yet waited for: enough to keep the devices busy, few enough that batches do not fill their memory."""
+
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class End:
+    """How the loop ended: the attempt's ending and, if it succeeded, the result and its artifacts."""
+
+    ending: str
+    step: int
+    result: dict[str, Any] | None = None
+    artifacts: tuple[str, ...] = ()
+
+
+class Run:
+    """One attempt's way through a program.
+
+    Args:
+        program: what to compute.
+        outputs: what it has put out so far.
+        saver: where states are kept.
+        talk: to whom it reports.
+        every_seconds: save also when so much time has passed since the last save.
+    """
+
+    def __init__(self, program: Program, outputs: Outputs, saver: Saver, talk: Talk, every_seconds: float | None) -> None:
+        self._program, self._outputs, self._saver, self._talk = program, outputs, saver, talk
+        self._every_seconds = every_seconds
+        self._flight: deque[Block] = deque()
+        self._saved = -1
+        self._told = 0.0
+
+    def go(self, state: State) -> End:
+        """Advance from a state to the end of the job, or to where a command ends the attempt."""
+        program, talk = self._program, self._talk
+        self._saved = state.step
+        while True:
+            whole = self._evaluate(state)
+            done = "completed" if state.step >= program.total else program.stops(state.step, self._outputs)
+            if self._should_save(state.step, done=bool(done)):
+                self._save(state, must=bool(done) or talk.command is not None)
+            if done and whole:
+                return self._finish(state, done)
+            if talk.command in ENDING_OF:
+                self._settle(0)
+                self._saver.wait()
+                return End(ENDING_OF[talk.command], state.step)
+            talk.handled()
+            talk.enter(program.phase(state), state.step)
+            state, block = program.advance(state)
+            self._put_out(block)
+
+    def _put_out(self, block: Block) -> None:
+        for measurement in block.metrics:
+            self._talk.measure(measurement)
+        self._flight.append(block)
+        self._settle(0 if block.draws is not None else BLOCKS_IN_FLIGHT)
+        if block.draws is not None:
+            self._outputs.keep_draws(block.step, block.draws)
+
+    def _settle(self, left: int) -> None:
+        """Wait until at most `left` blocks are in flight."""
+        while len(self._flight) > left:
+            block = self._flight.popleft()
+            self._program.settle(block)
+            self._record(block)
+            self._tell_progress(block.step)
+
+    def _record(self, block: Block) -> None:
+        """Keep what a block measured where the step is one that is saved or evaluated."""
+        if self._program.saves_at(block.step) or self._program.evaluates_at(block.step):
+            for measurement in (each for each in block.metrics if each.label is None):
+                exact = {name: float(value) for name, value in measurement.values.items() if isinstance(value, jax.Array)}
+                self._outputs.measure(block.step, exact)
+
+    def _tell_progress(self, step: int) -> None:
+        if time.monotonic() - self._told > PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._talk.send({"type": "progress", "step": step})
+
+    def _evaluate(self, state: State) -> bool:
+        """Evaluate where it is due and has not been done. Tells whether this step has all that belongs to it."""
+        if not self._program.evaluates_at(state.step) or self._outputs.evaluated(state.step):
+            return True
+        self._settle(0)
+        self._talk.enter("evaluating", state.step)
+        values = self._program.evaluate(state, self._outputs, self._talk.leaving)
+        if values is None:
+            return False
+        self._outputs.measure(state.step, values, evaluated=True)
+        self._talk.measure(Measurement(state.step, values))
+        # A run resumed at a step whose evaluation had been cut short lists the checkpoint anew, with what it now knows.
+        self._saved = min(self._saved, state.step - 1) if self._program.saves_at(state.step) else self._saved
+        return True
+
+    def _should_save(self, step: int, *, done: bool) -> bool:
+        if step <= max(self._saved, 0):
+            return False
+        overdue = self._every_seconds is not None and self._saver.seconds_since_last > self._every_seconds
+        asked = self._talk.command == "checkpoint" or (self._talk.leaving() and self._talk.saves)
+        return done or overdue or asked or self._program.saves_at(step)
+
+    def _save(self, state: State, *, must: bool) -> None:
+        self._settle(0)
+        self._talk.enter("checkpointing", state.step)
+        if self._saver.save(state, self._outputs.at(state.step), must=must):
+            self._saved = state.step
+        else:
+            self._talk.event("checkpoint.skipped", step=state.step, reason="the checkpoint before it is still being written")
+
+    def _finish(self, state: State, stopped_by: str) -> End:
+        self._settle(0)
+        self._talk.enter("finalizing", state.step)
+        self._talk.send({"type": "progress", "step": state.step})
+        result, artifacts = self._program.result(state, self._outputs, stopped_by)
+        self._saver.wait()
+        return End("succeeded", state.step, result, tuple(artifacts))

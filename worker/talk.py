@@ -1,0 +1,148 @@
+"""The child's conversation with its agent: what it reports goes out in order from one thread, commands come in on another.
+
+Metrics are device arrays when they are put; reading them waits for the device, so the reading is done here, off the step path. Because
+there is one queue, a checkpoint's message follows every metric of the steps before it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from jobs.programs.program import Measurement
+from worker.channel import Channel, Message
+from worker.ledger import Ledger
+
+ENDING_OF = {"pause": "paused", "cancel": "cancelled", "drain": "released"}
+"""Commands that end an attempt, and how it then ended."""
+
+
+class Talk:
+    """Reports to the agent, and hears its commands.
+
+    Args:
+        channel: the two pipes.
+        ledger: seconds by phase.
+    """
+
+    def __init__(self, channel: Channel, ledger: Ledger) -> None:
+        self._channel, self.ledger = channel, ledger
+        self._out: queue.Queue[Message | Measurement | None] = queue.Queue()
+        self._command: Message | None = None
+        self._interruptible_at: int | None = None
+        self._lock = threading.Lock()
+        self._writer = threading.Thread(target=self._write, name="reports", daemon=True)
+        self._writer.start()
+
+    def listen(self) -> None:
+        """Hear commands from now on. The process ends when the agent's end of the pipe closes: nobody is left to work for."""
+        threading.Thread(target=self._hear, name="commands", daemon=True).start()
+
+    # -- reports -------------------------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Put a message into the queue."""
+        self._out.put(message)
+
+    def measure(self, measurement: Measurement) -> None:
+        """Put values into the queue; they are read from the device when their turn comes."""
+        self._out.put(measurement)
+
+    def enter(self, phase: str, step: int) -> None:
+        """Tell what the attempt is doing."""
+        if self.ledger.enter(phase):
+            self.send({"type": "phase", "phase": phase, "step": step})
+
+    def event(self, event: str, **data: Any) -> None:
+        """Tell of something that happened."""
+        self.send({"type": "event", "event": event, "data": data})
+
+    def end(self, ending: str, step: int, error: Message | None = None, result: Any = None, artifacts: list[str] | None = None) -> None:
+        """Say how the attempt ended, as the last message, and wait until it is said."""
+        seconds = self.ledger.seconds()
+        self._out.put({"type": "end", "ending": ending, "step": step, "error": error, "seconds": seconds, "result": result,
+                       "artifacts": artifacts or []})  # fmt: skip
+        self._out.put(None)
+        self._writer.join()
+
+    # -- commands ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def command(self) -> str | None:
+        """The command that waits to be carried out."""
+        return None if self._command is None else self._command["command"]
+
+    @property
+    def saves(self) -> bool:
+        """Whether the command that ends the attempt wants a last checkpoint."""
+        return self._command is None or self._command.get("save", True)
+
+    def leaving(self) -> bool:
+        """Whether a command waits that ends the attempt."""
+        return self.command in ENDING_OF
+
+    def handled(self) -> None:
+        """The command has been carried out."""
+        if self._command is not None:
+            self.send({"type": "handled", "command": self._command["command"]})
+            self._command = None
+
+    @contextmanager
+    def interruptible(self, step: int) -> Iterator[None]:
+        """While inside, a command that ends the attempt ends the process at once: there is nothing new to save, and a compiler does not
+        look at flags."""
+        with self._lock:
+            self._interruptible_at = step
+            self._leave_if_told()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interruptible_at = None
+
+    def _hear(self) -> None:
+        for message in self._channel.receive():
+            with self._lock:
+                self._command = message
+                self._leave_if_told()
+        os._exit(1)
+
+    def _leave_if_told(self) -> None:
+        if self._interruptible_at is not None and self.command in ENDING_OF:
+            self.end(ENDING_OF[self.command], self._interruptible_at)
+            os._exit(0)
+
+    def _write(self) -> None:
+        while (item := self._out.get()) is not None:
+            if isinstance(item, Measurement):
+                for message in _read(item):
+                    self._channel.send(message)
+            else:
+                self._channel.send(item)
+
+
+def _read(measurement: Measurement) -> Iterator[Message]:
+    """Messages of a measurement: one, or one for each value of its label."""
+    values = {name: np.asarray(value) for name, value in measurement.values.items()}
+    if measurement.label is None:
+        yield _metrics(measurement.step, {}, {name: float(value) for name, value in values.items()})
+        return
+    for i in range(len(next(iter(values.values())))):
+        yield _metrics(measurement.step, {measurement.label: str(i)}, {name: float(value[i]) for name, value in values.items()})
+
+
+def _metrics(step: int, labels: dict[str, str], values: dict[str, float]) -> Message:
+    return {"type": "metrics", "step": step, "labels": labels, "values": {name: _word(value) for name, value in values.items()}}
+
+
+def _word(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
