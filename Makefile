@@ -9,7 +9,9 @@ WORKERS   ?= 2
 N         ?= 20
 CASES     ?= 2000
 
-PINNED     = constraints/$(if $(filter 3.11,$(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),py311,py313).txt
+# Python 3.11 has pins of its own: JAX 0.10 is the last for it.
+PINS      := 'import sys; print("constraints/py311.txt" if sys.version_info < (3, 12) else "constraints/py313.txt")'
+INSTALL   := -m pip install --quiet --disable-pip-version-check
 SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
 APART     := --ignore=tests/faults --ignore=tests/fuzz --ignore=tests/repository
@@ -26,7 +28,7 @@ setup: $(VENV)/.ready ## Put everything into .venv (quick when nothing changed)
 $(VENV)/.ready: pyproject.toml constraints/py311.txt constraints/py313.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(call PINNED,$(BIN)/python) -e '.[service,worker,test,dev]'
+	$(BIN)/python $(INSTALL) -c "$$($(BIN)/python -c $(PINS))" -e '.[service,worker,test,dev]'
 	@touch $@
 
 demo: setup ## Train, be killed, resume, sample, download, restore: the whole way, checked
@@ -84,7 +86,7 @@ test-py313: $(VENV313)/.ready ## The smoke tests on Python 3.13 and the newest J
 $(VENV313)/.ready: pyproject.toml constraints/py313.txt
 	@test -n "$(PYTHON313)" || { echo "No Python 3.13 found. Name one: make test-py313 PYTHON313=/path/to/python3.13" >&2; exit 1; }
 	test -x $(VENV313)/bin/python || $(PYTHON313) -m venv $(VENV313)
-	$(VENV313)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/py313.txt -e '.[service,worker,test]'
+	$(VENV313)/bin/python $(INSTALL) -c constraints/py313.txt -e '.[service,worker,test]'
 	@touch $@
 
 stack: ## Bring the compose stack up with three workers, check it, take it down (needs Docker)
