@@ -1,0 +1,121 @@
+"""Meshyard: submit training and sampling jobs, follow them, bring their results home.
+
+    from meshyard import Client
+
+    with Client() as client:
+        job = client.jobs.submit("job.json")
+        client.jobs.wait(job)
+        folder = client.checkpoints.download(job, step="best", to="checkpoints")
+
+`AsyncClient` offers the same to asyncio. Names are loaded when first used, so that `meshyard --help` waits for none of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.errors import MeshyardError
+    from meshyard.client import AsyncClient, Client
+    from meshyard.errors import (
+        APIConnectionError,
+        APIError,
+        APIResponseError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationInvalid,
+        ConflictError,
+        DownloadCorrupt,
+        JobFailed,
+        NoArtifact,
+        NoCheckpoint,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+        UnprocessableEntityError,
+        WaitTimedOut,
+    )
+    from meshyard.models import (
+        Attempt,
+        CatalogEntry,
+        Checkpoint,
+        Dataset,
+        Event,
+        Fault,
+        File,
+        Job,
+        Metrics,
+        Parent,
+        Problem,
+        ProblemItem,
+        Progress,
+        Result,
+        Series,
+        StatusReason,
+        Validation,
+        Worker,
+    )
+    from meshyard.retries import Policy
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncClient",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "CatalogEntry",
+    "Checkpoint",
+    "Client",
+    "ConfigurationInvalid",
+    "ConflictError",
+    "Dataset",
+    "DownloadCorrupt",
+    "Event",
+    "Fault",
+    "File",
+    "Job",
+    "JobFailed",
+    "MeshyardError",
+    "Metrics",
+    "NoArtifact",
+    "NoCheckpoint",
+    "NotFoundError",
+    "Parent",
+    "PermissionDeniedError",
+    "Policy",
+    "Problem",
+    "ProblemItem",
+    "Progress",
+    "RateLimitError",
+    "Result",
+    "Series",
+    "ServerError",
+    "StatusReason",
+    "UnprocessableEntityError",
+    "Validation",
+    "WaitTimedOut",
+    "Worker",
+]
+
+_HOMES = ("meshyard.errors", "meshyard.models", "meshyard.retries", "meshyard.client")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            found = getattr(import_module(home), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module 'meshyard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

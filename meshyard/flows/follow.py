@@ -1,0 +1,165 @@
+"""Following a job as it runs: events and metrics over a stream that may break, and over plain requests if it stays mute."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from meshyard.effects import Close, Emit, Flow, Items, Request, Sleep, Stream, open_stream, read
+from meshyard.errors import APIConnectionError, APIResponseError, APITimeoutError, ServerError
+from meshyard.flows import jobs
+from meshyard.flows.requests import JobRef, fetch_list, job_path
+from meshyard.models import Event, Metrics, Series
+from meshyard.sse import Frame, Parser
+
+MUTE_SECONDS = 40.0
+"""The service pings every 15 s; a stream that is silent for longer is dead, or something in between holds its bytes back."""
+POLL_SECONDS = 2.0
+PATIENCE = 10
+"""Connections in a row that may fail before the watcher gives up: about a minute, a restart of the service with ease."""
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass
+class _Watch:
+    """Where a watcher stands."""
+
+    job: JobRef
+    seq: int
+    steps: dict[Key, int] = field(default_factory=dict[Key, int])
+    ended: bool = False
+    polling: bool = False
+    failures: int = 0
+    connected: bool = False
+
+    def new_points(self, metrics: Metrics) -> Metrics:
+        """Only the points behind those already seen; for catching up, where the two may overlap."""
+        fresh = [_after(series, self.steps.get(series.key, -1)) for series in metrics.series]
+        return metrics.model_copy(update={"series": [series for series in fresh if series.steps]})
+
+    def note(self, metrics: Metrics) -> None:
+        """Remember how far each series has come."""
+        self.steps |= {series.key: series.steps[-1] for series in metrics.series if series.steps}
+
+
+def _after(series: Series, step: int) -> Series:
+    kept = [index for index, candidate in enumerate(series.steps) if candidate > step]
+    columns = {"steps": [series.steps[index] for index in kept], "values": [series.values[index] for index in kept]}
+    return series.model_copy(update={**columns, "nonfinite": [item for item in series.nonfinite if item.step > step]})
+
+
+def watch(job: JobRef, *, after: int = 0) -> Items[Event | Metrics]:
+    """What happens to a job, as it happens, until it has ended.
+
+    A connection that breaks is made again and goes on where it broke: no event is lost or comes twice. If the stream stays mute (a
+    proxy that holds it back), plain requests take its place.
+
+    Args:
+        job: the job, or its id.
+        after: leave out events up to this `seq`; 0 begins with the first.
+    """
+    state = _Watch(job, after)
+    while not state.ended:
+        if state.polling:
+            yield from _poll(state)
+        else:
+            yield from _listen(state)
+
+
+def _listen(state: _Watch) -> Items[Event | Metrics]:
+    """One connection, from its opening to its end."""
+    heard = False
+    try:
+        stream = yield from open_stream(_stream_request(state))
+        if state.connected:
+            yield from _catch_up(state)
+        state.connected, parser = True, Parser()
+        while not state.ended:
+            chunk = yield from read(stream)
+            if not chunk:
+                break
+            heard, state.failures = True, 0
+            for frame in parser.feed(chunk):
+                yield from _take(state, frame)
+        yield Close(stream)
+    except (APIConnectionError, ServerError) as error:
+        if not state.connected or state.failures >= PATIENCE:
+            raise
+        state.polling = isinstance(error, APITimeoutError) and not heard
+    if not state.ended:
+        yield from _pause(state)
+
+
+def _pause(state: _Watch) -> Flow[None]:
+    yield Sleep(min(0.2 * 2**state.failures, 8.0))
+    state.failures += 1
+
+
+def _stream_request(state: _Watch) -> Request:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(state.seq)}
+    return Request("GET", job_path(state.job, "stream"), headers=headers, read_seconds=MUTE_SECONDS)
+
+
+def _take(state: _Watch, frame: Frame) -> Items[Event | Metrics]:
+    if frame.event == "end":
+        state.ended = True
+    elif frame.event == "metrics":
+        metrics = _read_frame(Metrics, frame)
+        state.note(metrics)
+        yield Emit(metrics)
+    elif frame.id is not None:
+        yield from _tell(state, _read_frame(Event, frame))
+
+
+def _tell(state: _Watch, event: Event) -> Items[Event]:
+    if event.seq > state.seq:
+        state.seq = event.seq
+        yield Emit(event)
+
+
+def _read_frame(model: type[Any], frame: Frame) -> Any:
+    try:
+        return model.model_validate(json.loads(frame.data))
+    except (ValueError, ValidationError):
+        raise APIResponseError(f"the stream holds something that is not {model.__name__}") from None
+
+
+def _catch_up(state: _Watch) -> Items[Metrics]:
+    """The points that were reported while no connection stood."""
+    behind = min(state.steps.values(), default=-1) + 1
+    metrics = state.new_points((yield from jobs.metrics(state.job, from_step=behind)))
+    state.note(metrics)
+    if metrics.series:
+        yield Emit(metrics)
+
+
+def _poll(state: _Watch) -> Items[Event | Metrics]:
+    # The job is read first: an event that ends it is written with its status, so it cannot fall behind the events read next.
+    job = yield from jobs.get_job(state.job)
+    for event in (yield from fetch_list(Event, job_path(state.job, "events"), after=str(state.seq))):
+        yield from _tell(state, event)
+    yield from _catch_up(state)
+    state.ended = job.is_finished
+    if not state.ended:
+        yield Sleep(POLL_SECONDS)
+
+
+def follow_logs(job: JobRef, tail: int | None = None) -> Items[str]:
+    """What a job writes, as it writes it, until it has ended.
+
+    Args:
+        job: the job, or its id.
+        tail: begin with the last so many lines; all by default.
+    """
+    stream: Stream = yield from open_stream(_logs_request(job, tail))
+    while chunk := (yield from read(stream)):
+        yield Emit(chunk.decode(errors="replace"))
+
+
+def _logs_request(job: JobRef, tail: int | None) -> Request:
+    query = [("follow", "true")] + ([("tail", str(tail))] if tail is not None else [])
+    return Request("GET", job_path(job, "logs"), tuple(query), read_seconds=MUTE_SECONDS)

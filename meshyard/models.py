@@ -1,0 +1,251 @@
+"""What the client gives: the service's documents, typed.
+
+Readers are lenient where the service is strict: an unknown field is kept (`model_extra`), an unknown word in place of a known one
+is only a string, a missing field is None. So a client reads the answers of an older or a newer service.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from jobs.states import TERMINAL
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Instant = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+Document = dict[str, Any]
+
+
+class Model(BaseModel):
+    """Root of all results."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    def to_dict(self) -> Document:
+        """The document as JSON types, unknown fields included."""
+        return self.model_dump(mode="json")
+
+
+class ProblemItem(Model):
+    """One fault: JSON Pointer into what was sent, stable code, sentence."""
+
+    pointer: str = ""
+    code: str = ""
+    detail: str = ""
+
+
+class Problem(Model):
+    """An error as RFC 9457 has it."""
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int | None = None
+    detail: str = ""
+    code: str | None = None
+    request_id: str | None = None
+    errors: list[ProblemItem] = Field(default_factory=list[ProblemItem])
+
+
+class Progress(Model):
+    """How far a job has come: `step` of `total`, counted in `unit` ("step" or "draw")."""
+
+    step: int | None = None
+    total: int | None = None
+    unit: str | None = None
+
+
+class StatusReason(Model):
+    """Why a queued job is not running."""
+
+    code: str = ""
+    message: str = ""
+    hint: str | None = None
+    since: Instant | None = None
+
+
+class Fault(Model):
+    """Why a job failed."""
+
+    code: str = ""
+    message: str = ""
+    param: str | None = None
+    retryable: bool | None = None
+    fault: str | None = None
+    attempt_id: str | None = None
+
+
+class Parent(Model):
+    """The job this one was made from, and how (`retry`, `clone`, `extend`)."""
+
+    job: str = ""
+    relation: str = ""
+
+
+class Job(Model):
+    """One thing a user asked for."""
+
+    object: str = "job"
+    id: str
+    kind: str = ""
+    name: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
+    project: str | None = None
+    priority: int | None = None
+    spec: Document | None = None
+    resolved_spec: Document | None = None
+    spec_version: int | None = None
+    status: str
+    phase: str | None = None
+    status_reason: StatusReason | None = None
+    queue_position: int | None = None
+    progress: Progress | None = None
+    attempt: Any = None
+    parent: Parent | None = None
+    group: str | None = None
+    error: Fault | None = None
+    created_at: Instant | None = None
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.status in TERMINAL
+
+    @property
+    def reason(self) -> str:
+        """Why the job is as it is, in a sentence; empty if there is nothing to say."""
+        if self.error is not None:
+            return f"{self.error.message} ({self.error.code})"
+        return self.status_reason.message if self.status_reason is not None else ""
+
+
+class Event(Model):
+    """Something that happened to a job; `seq` has no gaps."""
+
+    seq: int
+    type: str
+    created_at: Instant | None = None
+    data: Document = Field(default_factory=dict[str, Any])
+
+
+class NonFinite(Model):
+    """A value that JSON cannot hold: "NaN", "Infinity" or "-Infinity" at a step."""
+
+    step: int
+    value: str
+
+
+class Series(Model):
+    """Points of one metric, for one set of labels, by rising step."""
+
+    name: str
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+    steps: list[int] = Field(default_factory=list[int])
+    values: list[float | None] = Field(default_factory=list[float | None])
+    nonfinite: list[NonFinite] = Field(default_factory=list[NonFinite])
+    total_points: int | None = None
+    downsampled: bool | None = None
+
+    def points(self) -> list[tuple[int, float]]:
+        """Every point as (step, value), with NaN and infinities in their places."""
+        odd = {item.step: float(item.value) for item in self.nonfinite}
+        pairs = zip(self.steps, self.values, strict=True)
+        return [(step, value if value is not None else odd.get(step, float("nan"))) for step, value in pairs]
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Name and labels: what tells one series from another."""
+        return self.name, tuple(sorted(self.labels.items()))
+
+
+class Metrics(Model):
+    """Series of a job: all of them when asked for, or the newest points of some while watching."""
+
+    object: str = "metrics"
+    series: list[Series] = Field(default_factory=list[Series])
+
+    def find(self, name: str, **labels: str) -> Series:
+        """The series of that name and those labels. Raises KeyError if there is none."""
+        for series in self.series:
+            if series.name == name and labels.items() <= series.labels.items():
+                return series
+        raise KeyError(name)
+
+
+class Attempt(Model):
+    """One try at a job."""
+
+    id: str = ""
+    number: int | None = None
+
+
+class Checkpoint(Model):
+    """A committed checkpoint: after `step` optimizer updates, or transitions of every chain."""
+
+    step: int
+    metrics: dict[str, float | None] = Field(default_factory=dict[str, float | None])
+    bytes: int | None = None
+    pinned: bool = False
+    created_at: Instant | None = None
+    expires_at: Instant | None = None
+
+
+class File(Model):
+    """A file of a checkpoint, or an artifact: relative path, size, SHA-256 in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Result(Model):
+    """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics` and `stopped_by`."""
+
+    final: Document | None = None
+    best: Document | None = None
+    summary: dict[str, dict[str, float | None]] | None = None
+    diagnostics: Document | None = None
+    stopped_by: Any = None
+
+
+class Dataset(Model):
+    """An uploaded dataset."""
+
+    id: str
+    name: str | None = None
+    format: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    rows: int | None = None
+    created_at: Instant | None = None
+
+
+class Worker(Model):
+    """A process that owns accelerators."""
+
+    id: str
+    platform: str | None = None
+    device_kind: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class Validation(Model):
+    """Whether a spec would be accepted, and every reason why not."""
+
+    valid: bool
+    errors: list[ProblemItem] = Field(default_factory=list[ProblemItem])
+    report: Document | None = None
+
+
+class CatalogEntry(Model):
+    """A legal `type` of a section of the catalog, with what it takes."""
+
+    type: str = ""
+    doc: str | None = None

@@ -1,0 +1,78 @@
+"""The tables of operations: which flow stands behind which method. Here and nowhere else."""
+
+from __future__ import annotations
+
+from meshyard.flows import checkpoints, datasets, fleet, follow, jobs
+from meshyard.operations import Driver, Resource, iteration, operation
+
+
+class Jobs(Resource[Driver]):
+    """`client.jobs`."""
+
+    submit = operation(jobs.submit)
+    validate = operation(jobs.validate)
+    get = operation(jobs.get_job)
+    list = iteration(jobs.list_jobs)
+    update = operation(jobs.update)
+    delete = operation(jobs.delete)
+    cancel = operation(jobs.cancel)
+    pause = operation(jobs.pause)
+    resume = operation(jobs.resume)
+    checkpoint = operation(jobs.checkpoint)
+    retry = operation(jobs.retry)
+    clone = operation(jobs.clone)
+    wait = operation(jobs.wait)
+    watch = iteration(follow.watch)
+    events = iteration(jobs.events)
+    attempts = operation(jobs.attempts)
+    metrics = operation(jobs.metrics)
+    logs = operation(jobs.logs)
+    follow_logs = iteration(follow.follow_logs)
+    result = operation(jobs.result)
+
+
+class Checkpoints(Resource[Driver]):
+    """`client.checkpoints`."""
+
+    list = operation(checkpoints.list_checkpoints)
+    find = operation(checkpoints.find)
+    files = operation(checkpoints.files)
+    pin = operation(checkpoints.pin)
+    download = operation(checkpoints.download)
+    download_archive = operation(checkpoints.download_archive)
+
+
+class Artifacts(Resource[Driver]):
+    """`client.artifacts`."""
+
+    list = operation(checkpoints.list_artifacts)
+    download = operation(checkpoints.download_artifact)
+
+
+class Datasets(Resource[Driver]):
+    """`client.datasets`."""
+
+    upload = operation(datasets.upload)
+    get = operation(datasets.get_dataset)
+    list = iteration(datasets.list_datasets)
+    download = operation(datasets.download)
+
+
+class Workers(Resource[Driver]):
+    """`client.workers`."""
+
+    list = operation(fleet.list_workers)
+    drain = operation(fleet.drain)
+
+
+class Catalog(Resource[Driver]):
+    """`client.catalog`."""
+
+    section = operation(fleet.catalog_section)
+    job_schema = operation(fleet.job_schema)
+
+
+class Service(Resource[Driver]):
+    """`client.service`."""
+
+    ready = operation(fleet.ready)
