@@ -2,7 +2,7 @@
 
 from tests.repository.project import ROOT, project_file
 
-CHILD_SIDE = {"run.py", "checkpoint.py", "devices.py", "ledger.py", "child_main.py"}
+CHILD_SIDE = {"attempt.py", "checkpoint.py", "child_main.py", "devices.py", "ledger.py", "run.py", "talk.py"}
 
 
 def _strict() -> list[str]:
