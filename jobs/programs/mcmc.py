@@ -58,8 +58,11 @@ class McmcProgram:
         Raises:
             UserFault: no starting point has a finite log density.
         """
-        with jax.set_mesh(self.layout.mesh):
-            sections = jax.jit(self._fresh, out_shardings=self._shardings)()
+        try:
+            # Not under `jax.jit`: compiled, the first gradient would differ in its last bit from NumPyro's own.
+            sections = jax.device_put(self._fresh(), self._shardings)
+        except RuntimeError as error:
+            raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
         energy = np.asarray(sections["kernel_state"].potential_energy)
         if not np.all(np.isfinite(energy)):
             message = f"chain {int(np.argmin(np.isfinite(energy)))} found no starting point with a finite log density; check data and priors"

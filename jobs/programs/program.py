@@ -7,6 +7,8 @@ way to stop serve training and sampling alike.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import jax
 from jobs.programs.outputs import Outputs
 
 PyTree = Any
+PLAIN_NAME = re.compile(r"[\w.\-]{1,100}")
 Sections = dict[str, PyTree]
 """The arrays of a state by section: `params`, `opt_state`, `rngs`, `counters`, …; `kernel_state` for a sampler."""
 
@@ -125,14 +128,22 @@ def flatten(tree: PyTree) -> dict[str, jax.Array]:
     The names are what a checkpoint shows: `blocks.0.attention.qkv.kernel`, `1.0.mu.head.kernel`.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): _plain(leaf) for path, leaf in leaves}
+    return {_dotted(path): _plain(leaf) for path, leaf in leaves}
 
 
 def unflatten(template: PyTree, flat: Mapping[str, jax.Array]) -> PyTree:
     """The inverse of `flatten` for a tree of the template's structure. Raises KeyError for a leaf that is missing."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    values = [_typed(leaf, flat[jax.tree_util.keystr(path, simple=True, separator=".")]) for path, leaf in leaves]
-    return jax.tree_util.tree_unflatten(structure, values)
+    return jax.tree_util.tree_unflatten(structure, [_typed(leaf, flat[_dotted(path)]) for path, leaf in leaves])
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(_component(jax.tree_util.keystr((part,), simple=True)) for part in path)
+
+
+def _component(name: str) -> str:
+    # A kernel names blocks of its mass matrix by the tuple of all sites in them: no file could bear such a name.
+    return name if PLAIN_NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def is_key(leaf: Any) -> bool:
