@@ -21,9 +21,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True)
 class Upload:
-    """A file to be sent as it lies on disk; opened anew for every try."""
+    """A file to be sent as it lies on disk; opened anew for every try. `on_bytes` is told how many bytes have just gone out."""
 
     path: Path
+    on_bytes: Callable[[int], None] = lambda _count: None
 
 
 @dataclass(frozen=True)

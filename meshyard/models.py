@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from jobs.states import TERMINAL
 
@@ -28,8 +28,8 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     def to_dict(self) -> Document:
-        """The document as JSON types, unknown fields included."""
-        return self.model_dump(mode="json")
+        """The document as the service sent it: what it left out is left out, what the client has no name for is there."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class ProblemItem(Model):
@@ -58,6 +58,10 @@ class Progress(Model):
     step: int | None = None
     total: int | None = None
     unit: str | None = None
+
+
+def _progress(value: Any) -> Any:
+    return Progress() if value is None else value
 
 
 class StatusReason(Model):
@@ -104,8 +108,8 @@ class Job(Model):
     phase: str | None = None
     status_reason: StatusReason | None = None
     queue_position: int | None = None
-    progress: Progress | None = None
-    attempt: Any = None
+    progress: Annotated[Progress, BeforeValidator(_progress)] = Field(default_factory=Progress)
+    attempt: int | None = None
     parent: Parent | None = None
     group: str | None = None
     error: Fault | None = None
@@ -184,6 +188,16 @@ class Attempt(Model):
 
     id: str = ""
     number: int | None = None
+    fence: int | None = None
+    workers: list[str] = Field(default_factory=list[str])
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    ending: str | None = None
+    cause: Document | None = None
+    step: int | None = None
+    resumed_from: int | None = None
+    steps_lost: int | None = None
+    seconds: dict[str, float] | None = None
 
 
 class Checkpoint(Model):
@@ -210,7 +224,7 @@ class Result(Model):
 
     final: Document | None = None
     best: Document | None = None
-    summary: dict[str, dict[str, float | None]] | None = None
+    summary: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     diagnostics: Document | None = None
     stopped_by: Any = None
 
@@ -233,6 +247,11 @@ class Worker(Model):
     id: str
     platform: str | None = None
     device_kind: str | None = None
+    device_count: int | None = None
+    status: str | None = None
+    slots: int | None = None
+    running: list[Document] = Field(default_factory=list[Document])
+    seen_at: Instant | None = None
     labels: dict[str, str] = Field(default_factory=dict[str, str])
 
 

@@ -65,6 +65,7 @@ def _read_file(upload: Upload) -> Iterator[bytes]:
     with upload.path.open("rb") as source:
         while chunk := source.read(CHUNK_BYTES):
             yield chunk
+            upload.on_bytes(len(chunk))
 
 
 async def _read_file_async(upload: Upload) -> AsyncIterator[bytes]:

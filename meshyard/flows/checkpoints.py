@@ -54,14 +54,11 @@ def find(job: JobRef, step: Which = "latest") -> Flow[Checkpoint]:
 
 
 def measure(job: Job) -> tuple[str, str]:
-    """The metric a job is judged by, and whether less or more of it is better: its own rules first, else the evaluation loss."""
+    """The metric a job is judged by, and whether less or more of it is better: its own rule, else the evaluation loss."""
     spec = job.resolved_spec or {}
     keeping: Document = spec.get("checkpoint") or {}
-    rules: list[Document] = [keeping.get("keep_best") or {}, spec.get("stop") or {}]
-    for rule in rules:
-        if rule.get("metric"):
-            return str(rule["metric"]), str(rule.get("mode") or "min")
-    return "eval/loss", "min"
+    rule: Document = keeping.get("keep_best") or {}
+    return str(rule.get("metric") or "eval/loss"), str(rule.get("mode") or "min")
 
 
 def best_of(checkpoints: list[Checkpoint], metric: str, mode: str) -> Checkpoint:

@@ -19,6 +19,7 @@ def upload(
     *,
     format: str | None = None,  # noqa: A002 - the API's own word
     name: str | None = None,
+    on_bytes: OnBytes = ignore_bytes,
 ) -> Flow[Dataset]:
     """Upload a dataset. The same bytes in the same format are stored once and have one id.
 
@@ -26,8 +27,9 @@ def upload(
         source: path of a file, which is streamed from disk, or the bytes themselves.
         format: `text`, `npz`, `csv`, `parquet` or `jsonl`; by default what the file's name ends in says, else text.
         name: for people; by default the file's name.
+        on_bytes: called with the number of bytes that have just gone out, for a file.
     """
-    body = source if isinstance(source, bytes) else Upload(Path(source))
+    body = source if isinstance(source, bytes) else Upload(Path(source), on_bytes)
     path = None if isinstance(body, bytes) else body.path
     format = format or (FORMAT_OF_SUFFIX.get(path.suffix.lower()) if path else None) or DEFAULT_FORMAT  # noqa: A001
     values = query(name=name or (path.name if path else None), format=format)

@@ -1,0 +1,85 @@
+"""`metrics`, `events`, `attempts` and `result`: what a job has left behind in rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meshyard.cli.answer import Answer
+from meshyard.cli.command import JobArgument, command
+from meshyard.cli.jobref import resolve
+from meshyard.cli.session import Session
+
+if TYPE_CHECKING:
+    from meshyard.models import Metrics
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    panel = "Records"
+    shown = ("meshyard metrics @last --plot", "meshyard metrics char-lm --names train/loss,eval/loss --csv > loss.csv")
+    command(app, "metrics", *shown, panel=panel)(metrics)
+    command(app, "events", "meshyard events @last", "meshyard events char-lm -o json", panel=panel)(events)
+    command(app, "attempts", "meshyard attempts @last", "meshyard attempts char-lm -o json", panel=panel)(attempts)
+    command(app, "result", "meshyard result @last", "meshyard result eight-schools -o json", panel=panel)(result)
+
+
+def metrics(
+    session: Session,
+    job: JobArgument,
+    names: Annotated[str | None, typer.Option("--names", help="Only these, parted by commas.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every point as CSV: name, labels, step, value.")] = False,
+    as_plot: Annotated[bool, typer.Option("--plot", help="A small chart of each series.")] = False,
+) -> Answer:
+    """Show a job's metrics: the newest values, every point, or charts."""
+    from meshyard.cli.views.plot import plot
+    from meshyard.cli.views.tables import metric_table
+
+    wanted = names.split(",") if names else None
+    found = session.client.jobs.metrics(resolve(session.client, job), wanted, max_points=1000 if as_plot else None)
+    ids = list(dict.fromkeys(series.name for series in found.series))
+    if as_csv:
+        return Answer(found.to_dict(), ids, lambda: _csv(found))
+    if as_plot:
+        return Answer(found.to_dict(), ids, lambda: "\n\n".join(plot(series) for series in found.series))
+    return Answer(found.to_dict(), ids, lambda: metric_table(found))
+
+
+def _csv(metrics: Metrics) -> str:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(["name", "labels", "step", "value"])
+    for series in metrics.series:
+        labels = ";".join(f"{key}={value}" for key, value in sorted(series.labels.items()))
+        writer.writerows([series.name, labels, step, value] for step, value in series.points())
+    return sink.getvalue()
+
+
+def events(session: Session, job: JobArgument) -> Answer:
+    """List what happened to a job."""
+    from meshyard.cli.views.tables import event_table
+
+    found = list(session.client.jobs.events(resolve(session.client, job)))
+    document = {"object": "list", "data": [event.to_dict() for event in found]}
+    return Answer(document, [str(event.seq) for event in found], lambda: event_table(found))
+
+
+def attempts(session: Session, job: JobArgument) -> Answer:
+    """List every try at a job: where, how long, how it ended, what it lost."""
+    from meshyard.cli.views.tables import attempt_table
+
+    found = session.client.jobs.attempts(resolve(session.client, job))
+    document = {"object": "list", "data": [attempt.to_dict() for attempt in found]}
+    return Answer(document, [attempt.id for attempt in found], lambda: attempt_table(found))
+
+
+def result(session: Session, job: JobArgument) -> Answer:
+    """Show what a job came to: final and best metrics, or the posterior with what has not converged marked."""
+    from meshyard.cli.views.posterior import result_view
+
+    job_id = resolve(session.client, job)
+    found = session.client.jobs.result(job_id)
+    return Answer(found.to_dict(), [job_id], lambda: result_view(found))

@@ -1,0 +1,98 @@
+"""`get`, `ps`, and the words that steer a job."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.states import TERMINAL, Status
+from meshyard.cli.answer import Answer
+from meshyard.cli.command import JobArgument, command
+from meshyard.cli.jobref import resolve
+from meshyard.cli.report import Declined
+from meshyard.cli.session import Session
+
+if TYPE_CHECKING:
+    from meshyard.models import Job
+
+NoCheckpointOption = Annotated[bool, typer.Option("--no-checkpoint", help="Stop at once, without saving a last checkpoint.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    look, steer = "Jobs", "Steering"
+    command(app, "get", "meshyard get @last", "meshyard get char-lm -o json", panel=look)(get)
+    command(app, "ps", "meshyard ps", "meshyard ps -a --kind mcmc --limit 50", "meshyard ps --status failed -o id", panel=look)(ps)
+    command(app, "cancel", "meshyard cancel @last", "meshyard cancel char-lm --no-checkpoint", panel=steer)(cancel)
+    command(app, "pause", "meshyard pause char-lm", "meshyard pause @last -o json", panel=steer)(pause)
+    command(app, "resume", "meshyard resume char-lm", "meshyard resume @last -o json", panel=steer)(resume)
+    command(app, "retry", "meshyard retry char-lm", "meshyard watch $(meshyard retry char-lm -o id)", panel=steer)(retry)
+    command(app, "rm", "meshyard rm char-lm", "meshyard rm @last --yes", panel=steer)(rm)
+
+
+def get(session: Session, job: JobArgument) -> Answer:
+    """Show a job in full."""
+    from meshyard.cli.views.tables import job_details
+
+    found = session.client.jobs.get(resolve(session.client, job))
+    return Answer(found.to_dict(), [found.id], lambda: job_details(found))
+
+
+def ps(
+    session: Session,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Finished jobs too.")] = False,
+    status: Annotated[Status | None, typer.Option("--status", help="Only jobs in this status.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only train, or only mcmc.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only jobs of this name.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")] = 20,
+) -> Answer:
+    """List jobs, newest first: those that have not ended, or all with -a."""
+    from meshyard.cli.views.tables import job_table
+
+    rows: list[Job] = []
+    for job in session.client.jobs.list(status=status, kind=kind, name=name, limit=limit if everything or status else None):
+        if everything or status or job.status not in TERMINAL:
+            rows.append(job)
+        if len(rows) == limit:
+            break
+    document = {"object": "list", "data": [job.to_dict() for job in rows]}
+    return Answer(document, [job.id for job in rows], lambda: job_table(rows))
+
+
+def cancel(session: Session, job: JobArgument, no_checkpoint: NoCheckpointOption = False) -> Answer:
+    """Cancel a job, for good. It saves a last checkpoint first."""
+    return _steered(session.client.jobs.cancel(resolve(session.client, job), checkpoint=not no_checkpoint))
+
+
+def pause(session: Session, job: JobArgument, no_checkpoint: NoCheckpointOption = False) -> Answer:
+    """Pause a job: it saves a checkpoint and gives its devices back."""
+    return _steered(session.client.jobs.pause(resolve(session.client, job), checkpoint=not no_checkpoint))
+
+
+def resume(session: Session, job: JobArgument) -> Answer:
+    """Queue a paused job again; it goes on from its newest checkpoint."""
+    return _steered(session.client.jobs.resume(resolve(session.client, job)))
+
+
+def retry(session: Session, job: JobArgument) -> Answer:
+    """Make a new job that goes on where a finished one left off."""
+    return _steered(session.client.jobs.retry(resolve(session.client, job)))
+
+
+def rm(
+    session: Session,
+    job: JobArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> Answer:
+    """Delete a finished job with its checkpoints and artifacts."""
+    found = resolve(session.client, job)
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {found} and all it holds?", err=True):
+        raise Declined("nothing was deleted")
+    session.client.jobs.delete(found)
+    return Answer({"object": "job", "id": found, "deleted": True}, [found], lambda: f"{found} deleted")
+
+
+def _steered(job: Job) -> Answer:
+    return Answer(job.to_dict(), [job.id], lambda: f"{job.id} {job.status}")

@@ -1,0 +1,1 @@
+"""What people see. Nothing here asks the service for anything."""

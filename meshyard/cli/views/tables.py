@@ -1,0 +1,192 @@
+"""Tables of everything that comes in rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from meshyard.cli.views.words import age, brief, count, duration, number, size
+from meshyard.models import Attempt, CatalogEntry, Checkpoint, Dataset, Event, File, Job, Metrics, Model, Worker
+
+COLOUR_OF_STATUS = {
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+    "gone": "red",
+}
+
+
+def grid(*columns: str) -> Table:
+    """An empty table in the style of all of them; a column named `>x` stands to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=column == "ID", overflow="fold")
+    return table
+
+
+def status_text(status: str, phase: str | None = None) -> Text:
+    """A status in its colour, with its phase."""
+    text = Text(status, style=COLOUR_OF_STATUS.get(status, ""))
+    return text.append(f" ({phase})", style="dim") if phase and phase != status else text
+
+
+def extra(model: Model, name: str) -> Any:
+    """A field of a result that the client has no name for."""
+    return (model.model_extra or {}).get(name)
+
+
+def progress_text(job: Job) -> str:
+    """How far a job has come: `1,240/10,000 step`."""
+    progress = job.progress
+    return "" if progress.step is None else f"{progress.step:,}/{count(progress.total)} {progress.unit or ''}".rstrip()
+
+
+def job_table(jobs: Iterable[Job]) -> Table:
+    """`ps`."""
+    table = grid("ID", "NAME", "KIND", "STATUS", "PROGRESS", ">AGE", "WHY")
+    for job in jobs:
+        why = brief(job.reason, 60) if job.status in {"queued", "failed"} else ""
+        status = status_text(job.status, job.phase)
+        table.add_row(job.id, Text(brief(job.name or "", 30)), job.kind, status, progress_text(job), age(job.created_at), Text(why))
+    return table
+
+
+def job_details(job: Job) -> Table:
+    """`get`: one field a line; the spec is left to `-o json`."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in _details(job):
+        if value not in (None, "", "-", {}):
+            table.add_row(Text(name, style="bold"), value if isinstance(value, Text) else Text(str(value)))
+    return table
+
+
+def _details(job: Job) -> list[tuple[str, Any]]:
+    ran = (job.finished_at - job.started_at).total_seconds() if job.started_at and job.finished_at else None
+    return [
+        ("id", job.id),
+        ("name", job.name),
+        ("kind", job.kind),
+        ("status", status_text(job.status, job.phase)),
+        ("why", job.reason),
+        ("hint", job.status_reason.hint if job.status_reason else None),
+        ("position", job.queue_position),
+        ("progress", progress_text(job)),
+        ("attempt", job.attempt),
+        ("parent", f"{job.parent.relation} of {job.parent.job}" if job.parent else None),
+        ("metadata", " ".join(f"{key}={value}" for key, value in job.metadata.items())),
+        ("created", _instant(job.created_at)),
+        ("started", _instant(job.started_at)),
+        ("finished", _instant(job.finished_at)),
+        ("ran", None if ran is None else duration(ran)),
+    ]
+
+
+def _instant(instant: Any) -> str | None:
+    return None if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def event_table(events: Iterable[Event]) -> Table:
+    """`events`."""
+    table = grid(">SEQ", "TIME", "TYPE", "DATA")
+    for event in events:
+        table.add_row(str(event.seq), _instant(event.created_at), event.type, Text(pairs(event.data)))
+    return table
+
+
+def pairs(data: Mapping[str, Any], room: int = 100) -> str:
+    """An event's data on one line."""
+    return brief(" ".join(f"{key}={value}" for key, value in data.items() if value is not None), room)
+
+
+def attempt_table(attempts: Iterable[Attempt]) -> Table:
+    """`attempts`."""
+    table = grid(">#", "ID", "WORKERS", "STARTED", ">RAN", "ENDING", "FROM", ">STEP", ">LOST", "CAUSE")
+    for attempt in attempts:
+        started, ended = attempt.started_at, attempt.ended_at
+        ran = duration((ended - started).total_seconds()) if started and ended else ""
+        table.add_row(
+            number(attempt.number),
+            attempt.id,
+            ", ".join(attempt.workers),
+            _instant(started),
+            ran,
+            attempt.ending or "",
+            count(attempt.resumed_from),
+            count(attempt.step),
+            count(attempt.steps_lost),
+            Text(brief((attempt.cause or {}).get("message") or "", 60)),
+        )
+    return table
+
+
+def checkpoint_table(checkpoints: Iterable[Checkpoint]) -> Table:
+    """`checkpoints ls`."""
+    table = grid(">STEP", ">SIZE", "PINNED", "METRICS", "SAVED")
+    for item in checkpoints:
+        metrics = "  ".join(f"{name} {number(value)}" for name, value in item.metrics.items())
+        table.add_row(count(item.step), size(item.bytes), "yes" if item.pinned else "", Text(metrics), _instant(item.created_at))
+    return table
+
+
+def file_table(files: Iterable[File]) -> Table:
+    """`artifacts ls`."""
+    table = grid("PATH", ">SIZE", "SHA256")
+    for file in files:
+        table.add_row(Text(file.path), size(file.bytes), file.sha256[:16])
+    return table
+
+
+def dataset_table(datasets: Iterable[Dataset]) -> Table:
+    """`datasets ls`."""
+    table = grid("ID", "NAME", "FORMAT", ">SIZE", ">ROWS", ">AGE")
+    for item in datasets:
+        table.add_row(item.id, Text(item.name or ""), item.format, size(item.bytes), count(item.rows), age(item.created_at))
+    return table
+
+
+def worker_table(workers: Iterable[Worker]) -> Table:
+    """`workers ls`."""
+    table = grid("ID", "STATUS", "DEVICES", "LABELS", "RUNNING", ">SEEN")
+    for worker in workers:
+        devices = f"{worker.device_count or '?'} x {worker.device_kind or worker.platform or '?'}"
+        labels = " ".join(f"{key}={value}" for key, value in worker.labels.items())
+        running = ", ".join(str(run.get("job_id") or "") for run in worker.running)
+        table.add_row(worker.id, status_text(worker.status or ""), devices, Text(labels), running, age(worker.seen_at))
+    return table
+
+
+def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
+    """`catalog SECTION`."""
+    table = grid("TYPE", "WHAT IT IS")
+    for entry in entries:
+        table.add_row(entry.type, Text(brief(entry.doc or "", 100)))
+    return table
+
+
+def metric_table(metrics: Metrics) -> Table:
+    """`metrics`: the newest value and the range of each series."""
+    table = grid("NAME", "LABELS", ">POINTS", ">STEP", ">LAST", ">MIN", ">MAX")
+    for series in metrics.series:
+        points = series.points()
+        labels = " ".join(f"{key}={value}" for key, value in series.labels.items())
+        values = [value for _, value in points]
+        last = (count(points[-1][0]), number(values[-1]), number(min(values)), number(max(values))) if points else ("-",) * 4
+        table.add_row(series.name, labels, count(series.total_points or len(points)), *last)
+    return table
+
+
+def fields(document: Mapping[str, Any]) -> Table:
+    """Any document, one field a line."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in document.items():
+        if value not in (None, "", [], {}):
+            table.add_row(Text(name, style="bold"), Text(json.dumps(value) if isinstance(value, (dict, list)) else str(value)))
+    return table
