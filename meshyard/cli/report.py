@@ -14,7 +14,6 @@ from meshyard.cli.answer import ExitCode
 from meshyard.cli.carets import excerpt
 from meshyard.cli.session import Output, Session, write_json
 
-
 BETWEEN_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
