@@ -18,11 +18,11 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from meshyard import Client
+from meshyard.local import LocalStack
 
 DEVICES = 8
 TEXT_BYTES = 2_000_000
@@ -74,22 +74,6 @@ def require(truth: object, complaint: str) -> None:
     """End the demo with a complaint unless something holds."""
     if not truth:
         sys.exit(f"the demo fell short: {complaint}")
-
-
-@contextlib.contextmanager
-def running(*command: str, log: IO[bytes]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A meshyard process and the line with which it says that it is ready."""
-    process = subprocess.Popen([sys.executable, "-m", "meshyard", *command], stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline().strip()
-        require(line, f"meshyard {command[0]} did not start; see {log.name}")
-        yield process, line
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(40)
-        process.kill()
 
 
 def standard_library() -> bytes:
@@ -183,18 +167,13 @@ def bring_home(client: Client, training: str, sampling: str, folder: Path) -> li
 
 def main() -> None:
     """Run the demo in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="meshyard-demo-") as name, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="meshyard-demo-") as name, LocalStack(Path(name)) as stack:
         folder = Path(name)
-        logs = [stack.enter_context((folder / f"{what}.log").open("wb")) for what in ("service", "worker")]
-        serve = ["serve", "--port", "0", "--database-url", f"sqlite:///{folder / 'meshyard.db'}", "--artifact-root", str(folder / "artifacts")]
-        _, ready = stack.enter_context(running(*serve, log=logs[0]))
-        server = ready.rsplit(" ", 1)[-1]
-        say(ready)
-        work = ["work", "--server", server, "--cpu-devices", str(DEVICES), "--work-dir", str(folder / "work")]
-        worker, ready = stack.enter_context(running(*work, log=logs[1]))
-        say(ready)
-        with Client(server) as client:
-            training = train(client, worker.pid)
+        say(f"a service at {stack.server}")
+        worker = stack.start_worker(cpu_devices=DEVICES)
+        say(worker.ready)
+        with Client(stack.server) as client:
+            training = train(client, worker.process.pid)
             sampling = sample(client)
             arguments = bring_home(client, training, sampling, folder)
         script = Path(__file__).with_name("restore.py")

@@ -1,0 +1,79 @@
+"""Seconds per training step through the service, over a loop written by hand, seven times each in turn.
+
+Goal: at most 1.02 at steps of 20 ms and more; at most 0.3 ms more below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import show, spread
+from meshyard import Client
+from meshyard.local import LocalStack
+
+ROUNDS = 7
+SIZES: dict[str, tuple[dict[str, int], int, int]] = {
+    # name: (model, batch size, steps)
+    "nanoGPT's small CPU configuration": ({"dim": 128, "n_layers": 4, "n_heads": 4, "context": 64}, 12, 150),
+    "tiny": ({"dim": 32, "n_layers": 2, "n_heads": 2, "context": 32}, 8, 1500),
+}
+
+
+def document(model: dict[str, int], batch_size: int, steps: int, dataset: str) -> dict[str, Any]:
+    """The job."""
+    return {
+        "kind": "train",
+        "model": {"type": "transformer", "vocab_size": 256, **model},
+        "data": {"dataset": dataset, "batch_size": batch_size},
+        "optimizer": {"type": "chain", "transforms": [{"type": "clip_by_global_norm", "max_norm": 1.0}, {"type": "adamw", "learning_rate": 1e-3}]},
+        "steps": steps,
+        "checkpoint": {"every_steps": steps},
+    }
+
+
+def through_the_service(client: Client, job: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Seconds per step as the job's own metric has them, the first ten left out, and the resolved spec."""
+    submitted = client.jobs.wait(client.jobs.submit(job))
+    series = client.jobs.metrics(submitted, names=["step_seconds"]).series[0]
+    return statistics.fmean(series.values[10:]), submitted.resolved_spec
+
+
+def by_hand(spec: dict[str, Any], text: Path, steps: int, folder: Path) -> float:
+    """The same in a process of its own without the service."""
+    (folder / "spec.json").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "benchmarks.plain_loop", str(folder / "spec.json"), str(text), str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    rows: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as name, LocalStack(Path(name)) as stack, Client(stack.server) as client:
+        stack.start_worker(cpu_devices=1)
+        text = Path(name) / "text.txt"
+        sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:60]
+        text.write_text("".join(path.read_text("utf-8", errors="ignore") for path in sources))
+        dataset = client.datasets.upload(text, format="text").id
+        for size, (model, batch_size, steps) in SIZES.items():
+            ours, theirs = [], []
+            for _ in range(ROUNDS):
+                seconds, spec = through_the_service(client, document(model, batch_size, steps, dataset))
+                ours.append(1000 * seconds)
+                theirs.append(1000 * by_hand(spec, text, steps, Path(name)))
+            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+            more = [a - b for a, b in zip(ours, theirs, strict=True)]
+            rows.append([size, spread(ours, " ms"), spread(theirs, " ms"), spread(ratios), spread(more, " ms")])
+    show(f"Seconds per step, {ROUNDS} interleaved runs: median (min–max)", ["model", "service", "by hand", "ratio", "difference"], rows)
+
+
+if __name__ == "__main__":
+    main()
