@@ -1,0 +1,33 @@
+"""A real service and a real worker with eight virtual devices, shared by the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshyard import Client
+from meshyard.local import LocalStack
+from tests import specs
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A service with short leases; tests start the workers they need."""
+    with LocalStack(tmp_path_factory.mktemp("stack"), {"MESHYARD_LEASE_SECONDS": "3"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(stack: LocalStack) -> Iterator[Client]:
+    """A client of that service."""
+    with Client(stack.server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The id of an uploaded text."""
+    path = specs.write_text(tmp_path_factory.mktemp("data") / "text.txt")
+    return client.datasets.upload(path, format="text").id

@@ -1,0 +1,186 @@
+"""From POST to restored checkpoint, through a real service and a real worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from safetensors.numpy import load_file
+
+from meshyard import Client
+from meshyard.local import LocalStack, Running
+from tests import specs
+from tests.end_to_end.following import arrays, exact_metrics, kill_child, until, until_step
+
+LONG = {"steps": 400, "eval_every": 100, "checkpoint": {"every_steps": 50, "keep_latest": 100}}
+
+
+@pytest.fixture(scope="module")
+def worker(stack: LocalStack) -> Running:
+    """A worker with eight virtual devices."""
+    return stack.start_worker(cpu_devices=8)
+
+
+def on_text(document: dict, dataset: str) -> dict:
+    """The document over an uploaded text."""
+    return document | {"data": document["data"] | {"dataset": dataset}}
+
+
+@pytest.fixture(scope="module")
+def trained(client: Client, worker: Running, dataset: str) -> str:
+    """A finished training job on four by two."""
+    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
+    return client.jobs.wait(client.jobs.submit(document)).id
+
+
+@pytest.fixture(scope="module")
+def sampled(client: Client, worker: Running) -> str:
+    """A finished sampling job on four devices."""
+    document = specs.on_mesh(specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4)
+    return client.jobs.wait(client.jobs.submit(document)).id
+
+
+def test_a_training_job_leaves_metrics_checkpoints_and_a_result(client: Client, trained: str) -> None:
+    job = client.jobs.get(trained)
+    assert (job.status, job.progress.step, job.error) == ("succeeded", 400, None)
+    series = {each.name: each for each in client.jobs.metrics(trained, max_points=10_000).series}
+    assert series["train/loss"].steps == list(range(1, 401))
+    assert series["eval/loss"].steps == [100, 200, 300, 400]
+    assert series["train/loss"].values[-1] < 0.5 * series["train/loss"].values[0]
+    assert [each.step for each in client.checkpoints.list(trained)] == list(range(50, 401, 50))
+    result = client.jobs.result(trained)
+    assert result.final["eval/loss"] == series["eval/loss"].values[-1]
+    assert result.best["eval/loss"] == min(series["eval/loss"].values)
+
+
+def test_events_tell_the_story_without_a_gap(client: Client, trained: str) -> None:
+    events = list(client.jobs.events(trained))
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.type for event in events]
+    order = ["job.queued", "attempt.started", "compile.finished", "checkpoint.committed", "job.succeeded"]
+    assert [kinds.index(kind) for kind in order] == sorted(kinds.index(kind) for kind in order)
+
+
+def test_seconds_by_phase_are_kept(client: Client, trained: str) -> None:
+    (attempt,) = client.jobs.attempts(trained)
+    assert {"compiling", "training", "evaluating"} <= set(attempt.seconds)
+    assert (attempt.resumed_from, attempt.steps_lost) == (None, 0)
+
+
+def test_a_checkpoint_comes_home_whole_in_every_form(client: Client, trained: str, tmp_path: Path) -> None:
+    folder = Path(client.checkpoints.download(trained, 400, to=tmp_path))
+    assert (folder / "state").is_dir()
+    tar = client.checkpoints.download_archive(trained, 400, to=tmp_path / "400.tar")
+    assert Path(tar).stat().st_size > sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    tensors = load_file(client.checkpoints.download_archive(trained, 400, to=tmp_path / "p.safetensors", format="safetensors"))
+    assert tensors["blocks.0.attention.qkv.kernel"].shape == (32, 3, 8, 4)
+    assert list(tensors) == sorted(tensors)
+
+
+def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_path: Path) -> None:
+    result = client.jobs.result(sampled)
+    assert set(result.summary) == {"mu", "tau", *(f"theta[{i}]" for i in range(8))}
+    assert abs(result.summary["mu"]["mean"] - 4.41) < 1.0
+    names = [file.path for file in client.artifacts.list(sampled)]
+    assert "posterior.nc" in names
+    assert Path(client.artifacts.download(sampled, "posterior.nc", to=tmp_path)).stat().st_size > 0
+
+
+def test_training_killed_twice_ends_with_the_same_bits(client: Client, worker: Running, dataset: str, trained: str) -> None:
+    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
+    job = client.jobs.submit(document)
+    for step in (70, 220):
+        until_step(client, job.id, step)
+        until(lambda: kill_child(worker), "a child computes")
+    client.jobs.wait(job)
+    attempts = client.jobs.attempts(job)
+    assert len(attempts) == 3
+    assert all(attempt.resumed_from for attempt in attempts[1:])
+    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
+    assert exact_metrics(client, job.id) == exact_metrics(client, trained)
+
+
+def test_a_worker_that_dies_is_replaced(stack: LocalStack, client: Client, worker: Running, dataset: str, trained: str) -> None:
+    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
+    job = client.jobs.submit(document)
+    until_step(client, job.id, 120)
+    worker.kill()
+    other = stack.start_worker(cpu_devices=8)
+    client.jobs.wait(job)
+    assert "worker.lost" in [event.type for event in client.jobs.events(job)]
+    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
+    other.stop()
+
+
+def test_a_worker_without_the_artifact_folder_does_just_the_same(
+    stack: LocalStack, client: Client, dataset: str, trained: str, sampled: str, tmp_path: Path
+) -> None:
+    """Killed half-way, so that data, checkpoint and draws all have to travel back."""
+    afar = stack.start_worker(cpu_devices=8, MESHYARD_ARTIFACT_ROOT=str(tmp_path / "elsewhere"))
+    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
+    job = client.jobs.submit(document)
+    until_step(client, job.id, 130)
+    until(lambda: kill_child(afar), "a child computes")
+    client.jobs.wait(job)
+    assert client.jobs.attempts(job)[1].resumed_from
+    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
+    schools = client.jobs.submit(
+        specs.on_mesh(specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4)
+    )
+    client.jobs.wait(schools)
+    assert client.jobs.result(schools).summary == client.jobs.result(sampled).summary
+    afar.stop()
+
+
+def test_pause_checkpoint_resume_and_cancel(stack: LocalStack, client: Client, dataset: str) -> None:
+    worker = stack.start_worker(cpu_devices=1)
+    endless = {"steps": 1_000_000, "eval_every": 500_000, "checkpoint": {"every_steps": 500_000}}
+    job = client.jobs.submit(on_text(specs.transformer(**endless), dataset))
+    until_step(client, job.id, 5)
+    client.jobs.checkpoint(job)
+    until(lambda: client.checkpoints.list(job), "a checkpoint is listed")
+    client.jobs.pause(job)
+    paused = until(lambda: (j := client.jobs.get(job)).status == "paused" and j, "the job is paused")
+    step = client.checkpoints.list(job)[-1].step
+    assert paused.progress.step == step
+    client.jobs.resume(job)
+    until_step(client, job.id, step + 5)
+    assert client.jobs.attempts(job)[-1].resumed_from == step
+    client.jobs.cancel(job)
+    until(lambda: client.jobs.get(job).status == "cancelled", "the job is cancelled")
+    assert client.checkpoints.list(job)[-1].step > step
+    worker.stop()
+
+
+def test_a_drained_worker_hands_its_job_back(stack: LocalStack, client: Client, dataset: str) -> None:
+    worker = stack.start_worker(cpu_devices=1)
+    job = client.jobs.submit(on_text(specs.transformer(steps=1_000_000, eval_every=500_000, checkpoint={"every_steps": 500_000}), dataset))
+    until_step(client, job.id, 20)
+    assert worker.stop() == 0
+    handed_back = client.jobs.get(job)
+    assert handed_back.status == "queued"
+    (attempt,) = client.jobs.attempts(job)
+    assert (attempt.ending, attempt.steps_lost) == ("released", 0)
+    assert [each.step for each in client.checkpoints.list(job)] == [handed_back.progress.step]
+    client.jobs.cancel(job)
+
+
+def test_a_flipped_byte_is_never_resumed_from_nor_sent(stack: LocalStack, client: Client, dataset: str) -> None:
+    worker = stack.start_worker(cpu_devices=1)
+    job = client.jobs.submit(on_text(specs.transformer(steps=3000, eval_every=1500, checkpoint={"every_steps": 100, "keep_latest": 100}), dataset))
+    until_step(client, job.id, 450)
+    client.jobs.pause(job)
+    until(lambda: client.jobs.get(job).status == "paused", "the job is paused")
+    newest, before = (each.step for each in client.checkpoints.list(job)[:-3:-1])
+    damaged = next((stack.folder / "artifacts" / "jobs" / job.id).rglob(f"checkpoints/{newest}/state/params.embed.embedding/c/0/0"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    damaged.write_bytes(content)
+    reply = httpx.get(f"{stack.server}/v1/jobs/{job.id}/checkpoints/{newest}/files/state/params.embed.embedding/c/0/0")
+    assert reply.status_code in (409, 410)
+    client.jobs.resume(job)
+    until_step(client, job.id, newest + 1)
+    assert client.jobs.attempts(job)[-1].resumed_from == before
+    client.jobs.cancel(job)
+    worker.stop()
