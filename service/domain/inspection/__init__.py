@@ -1,0 +1,41 @@
+"""Reading an uploaded file once, to tell whether it is sound and what it holds."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from jobs.spec.dataset import Format
+from service.domain.inspection.arrays import inspect_arrays
+from service.domain.inspection.columns import Facts, refuse
+from service.domain.inspection.lines import inspect_lines
+from service.domain.inspection.tables import inspect_csv, inspect_parquet
+from service.domain.inspection.text import inspect_text
+
+__all__ = ["Facts", "inspect"]
+
+
+def inspect(form: Format, stream: BinaryIO, uncompressed_bytes: int) -> Facts:
+    """Read a file through.
+
+    Args:
+        form: what it is said to be.
+        stream: the file from its start, seekable.
+        uncompressed_bytes: the most that a compressed file may unpack to.
+
+    Raises:
+        DatasetInvalid: it is not that, is damaged or cut short, or holds nothing.
+    """
+    if not stream.read(1):
+        raise refuse("The file is empty.")
+    stream.seek(0)
+    match form:
+        case "text":
+            return inspect_text(stream)
+        case "npz":
+            return inspect_arrays(stream, uncompressed_bytes)
+        case "csv":
+            return inspect_csv(stream)
+        case "jsonl":
+            return inspect_lines(stream)
+        case "parquet":
+            return inspect_parquet(stream, uncompressed_bytes)
