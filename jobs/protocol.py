@@ -16,7 +16,8 @@ from jobs.states import Phase
 MetricName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_./\-\[\], ]+$")]
 Step = Annotated[int, Field(ge=0, lt=2**53)]
 Fence = Annotated[int, Field(ge=1, lt=2**53)]
-RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00\\]+$")]
+Size = Annotated[int, Field(ge=0, lt=2**53)]
+RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00\\]+$")]
 
 Command = Literal["continue", "checkpoint", "pause", "cancel", "drain"]
 Ending = Literal["succeeded", "failed", "paused", "cancelled", "released"]
@@ -27,7 +28,7 @@ class File(Document):
     """A file of a manifest: path relative to what it belongs to, size in bytes, SHA-256 in hex."""
 
     path: RelativePath
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Size
     sha256: Sha256
 
 
@@ -37,7 +38,7 @@ class Register(Document):
     platform: Name
     device_kind: Name
     device_count: Annotated[int, Field(ge=1, le=100_000)]
-    memory_bytes: Annotated[int, Field(ge=0)]
+    memory_bytes: Size
     slots: Annotated[int, Field(ge=1, le=1024)] = 1
     labels: dict[Name, Text] = Field(default_factory=dict)
     versions: dict[Name, Name] = Field(default_factory=dict)
@@ -134,9 +135,9 @@ class Heartbeat(Document):
 
     fence: Fence
     step: Step
-    phase: Phase
+    phase: Annotated[Phase, Field(strict=False)]
     last_step_at: Name | None = None
-    handled: Annotated[int, Field(ge=0)] = 0
+    handled: Size = 0
 
 
 class Beat(Document):
@@ -183,7 +184,7 @@ class Report(Document):
     """`POST /v1/attempts/{id}/report`. Batches are numbered from 1; one that has been taken before changes nothing."""
 
     fence: Fence
-    batch: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1, lt=2**53)]
     series: list[Series] = Field(default_factory=list[Series], max_length=10_000)
     logs: Annotated[str, StringConstraints(max_length=4_000_000)] = ""
     checkpoints: list[Committed] = Field(default_factory=list[Committed])

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HOME = Path("~/.local/share/meshyard").expanduser()
 MEBIBYTE = 1024 * 1024
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0)]
 
 
 class Settings(BaseSettings):
@@ -15,20 +21,42 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MESHYARD_", frozen=True)
 
-    host: str = "127.0.0.1"
-    port: int = 8642
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8642
     database_url: str = f"sqlite:///{HOME / 'meshyard.db'}"
     artifact_root: Path = HOME / "artifacts"
     api_key: str | None = None
     """The one key. Without it the server binds to loopback only and answers to loopback host names only."""
 
-    lease_seconds: float = 15.0
-    sweep_seconds: float = 1.0
-    poll_seconds: float = 1.0
+    lease_seconds: Seconds = 15.0
+    sweep_seconds: Seconds = 1.0
+    poll_seconds: Seconds = 1.0
     """How often a waiting long poll or stream looks at the database when no hint reaches it."""
 
-    max_body_bytes: int = 2 * MEBIBYTE
-    max_report_bytes: int = 32 * MEBIBYTE
-    max_dataset_bytes: int = 2048 * MEBIBYTE
-    max_json_depth: int = 64
-    idempotency_hours: float = 48.0
+    max_body_bytes: Bytes = 2 * MEBIBYTE
+    max_report_bytes: Bytes = 32 * MEBIBYTE
+    max_dataset_bytes: Bytes = 2048 * MEBIBYTE
+    max_json_depth: Annotated[int, Field(ge=8, le=512)] = 64
+    idempotency_hours: Annotated[float, Field(ge=24, allow_inf_nan=False)] = 48.0
+
+    @field_validator("api_key")
+    @classmethod
+    def _empty_means_none(cls, value: str | None) -> str | None:
+        # Compose files pass a variable that is not set on as an empty one; that must not become a key that anybody can send.
+        return value or None
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        scheme = DRIVERS.get(scheme, scheme)
+        if scheme == "sqlite" and rest.startswith("/") and not rest.startswith("/:memory:") and len(rest) > 1:
+            return value
+        if scheme == "postgresql+psycopg" and separator:
+            return f"{scheme}://{rest}"
+        raise ValueError("must be sqlite:///path/of/a/file or postgresql+psycopg://…")
+
+    @field_validator("artifact_root")
+    @classmethod
+    def _whole_path(cls, value: Path) -> Path:
+        return value.expanduser().absolute()

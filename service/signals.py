@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
 
 QUEUE = "queue"
 
@@ -45,6 +47,15 @@ class Signals:
         try:
             if not self.closing:
                 await asyncio.wait([future], timeout=seconds)
+        finally:
+            self.forget(topic, future)
+
+    @contextmanager
+    def hearing(self, topic: str) -> Generator[asyncio.Future[None]]:
+        """Listen for the length of a block, however it ends."""
+        future = self.listen(topic)
+        try:
+            yield future
         finally:
             self.forget(topic, future)
 

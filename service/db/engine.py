@@ -8,21 +8,27 @@ because its own has milliseconds only.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, create_engine, event
+from sqlalchemy import BigInteger, Engine, Table, create_engine, event, func, select
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 BUSY_SECONDS = 30.0
+CONNECT_SECONDS = 5
 POOL_SIZE = 20
+SCHEMA_LOCK = 0x6D657368  # any number, as long as it stays the same
 
 
 class now_us(FunctionElement[int]):  # noqa: N801  (a SQL function, named as one)
@@ -40,6 +46,13 @@ def _now_us_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(now_us, "postgresql")
 def _now_us_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+
+
+def insert_once(connection: Connection, table: Table) -> sqlite_dialect.Insert | postgresql_dialect.Insert:
+    """An INSERT that does nothing where the row is there already; with RETURNING it gives a row only where it did something."""
+    if connection.dialect.name == "sqlite":
+        return sqlite_dialect.insert(table).on_conflict_do_nothing()
+    return postgresql_dialect.insert(table).on_conflict_do_nothing()
 
 
 class FairLock:
@@ -78,11 +91,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_size=POOL_SIZE, pool_pre_ping=True)
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writers = FairLock()
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies, if the database is one."""
+        return Path(self.url.database).parent if self.is_sqlite and self.url.database else None
+
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Generator[Connection]:
         """A transaction that only reads; sees one moment of the database."""
         with self.engine.connect() as connection:
             if self.is_sqlite:
@@ -93,7 +111,7 @@ class Database:
             connection.rollback()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> Generator[Connection]:
         """A transaction that may write; committed when the block ends without an error, else rolled back."""
         if not self.is_sqlite:
             with self.engine.begin() as connection:
@@ -108,9 +126,28 @@ class Database:
                 raise
             connection.commit()
 
+    @contextmanager
+    def exclusive(self) -> Generator[Connection]:
+        """A write transaction that no other process has begun in this way: for changing the schema."""
+        if not self.is_sqlite:
+            with self.write() as connection:
+                connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+                yield connection
+            return
+        # Two processes that open a new file at once can fail at switching it to WAL, before any lock of the database's own.
+        with Path(f"{self.url.database}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with self.write() as connection:
+                yield connection
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _postgresql_engine(url: str) -> Engine:
+    connecting = {"connect_timeout": CONNECT_SECONDS}
+    return create_engine(url, connect_args=connecting, pool_size=POOL_SIZE, pool_pre_ping=True)
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -57,6 +57,7 @@ jobs = Table(
     Column("devices", Integer, nullable=False),
     Column("devices_open", Boolean, nullable=False),
     Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("timeout_seconds", Float),
     # Where it stands.
     Column("status", String(16), nullable=False),
     Column("phase", String(32)),
@@ -255,7 +256,7 @@ uploads = Table(
     "uploads",
     METADATA,
     Column("key", Text, primary_key=True),  # below the artifact folder
-    Column("attempt_id", Id, nullable=False),
+    Column("attempt_id", Id, ForeignKey("attempts.id", ondelete="CASCADE"), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Index("ix_uploads_attempt_id", "attempt_id"),

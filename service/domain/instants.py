@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import overload
+from typing import Annotated, Any, overload
+
+from pydantic import BeforeValidator, WithJsonSchema
 
 MICROSECONDS = 1_000_000
 
 
 @overload
 def wire(microseconds: int) -> str: ...
+@overload
+def wire(microseconds: None) -> None: ...
 @overload
 def wire(microseconds: int | None) -> str | None: ...
 def wire(microseconds: int | None) -> str | None:
@@ -23,3 +27,11 @@ def wire(microseconds: int | None) -> str | None:
 def microseconds(seconds: float) -> int:
     """A duration in seconds as whole microseconds."""
     return round(seconds * MICROSECONDS)
+
+
+def _as_text(value: Any) -> Any:
+    return wire(value) if isinstance(value, int) else value
+
+
+Instant = Annotated[str, BeforeValidator(_as_text), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A field of a model that is given a column's microseconds and holds the text."""

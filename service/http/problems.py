@@ -6,13 +6,14 @@ client sent may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -71,6 +72,32 @@ ISSUE_CODE_OF: dict[str, str] = {
 """Pydantic's kinds of error as ours; every other kind that a strict model gives is a wrong type."""
 
 
+class ProblemItem(BaseModel):
+    """One fault: a JSON Pointer into the body (empty where it is not in the body), a stable code, a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """A refusal, as RFC 9457 has it. `code` is the stable word to tell one from another."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[ProblemItem]
+    current_status: str | None = Field(default=None, description="Where the job stands; only with `illegal_transition`.")
+
+
+def items(issues: Sequence[Issue]) -> list[ProblemItem]:
+    """Faults as a reply shows them, the first hundred of them."""
+    return [ProblemItem(pointer=issue.pointer, code=issue.code, detail=issue.detail) for issue in issues[:MOST_ISSUES]]
+
+
 class Refused(HTTPException):
     """A domain error raised where FastAPI lets nothing but an HTTPException through: while it reads the body."""
 
@@ -118,7 +145,7 @@ def problem(
         "detail": detail,
         "code": code,
         "request_id": request_id_of(request),
-        "errors": [{"pointer": i.pointer, "code": i.code, "detail": i.detail} for i in (issues or [])[:MOST_ISSUES]],
+        "errors": [item.model_dump() for item in items(issues or [])],
         **members,
     }
     all_headers = {"X-Request-Id": request_id_of(request), **(headers or {})}

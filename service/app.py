@@ -1,0 +1,108 @@
+"""The composition root: the only place that puts the parts together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from jobs.protocol import Probe
+from service.context import Context
+from service.db.engine import Database
+from service.domain import sweeper
+from service.http import control, events, health, jobs, leases, openapi, problems, stream, workers
+from service.http.auth import Gate
+from service.settings import Settings
+from service.signals import Signals
+from service.storage.local import LocalStore
+
+LOG = logging.getLogger(__name__)
+
+ROUTERS = (jobs, control, events, stream, workers, leases, health)
+CLOSING = "closing"
+TIDY_SECONDS = 60.0
+
+
+def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
+    """Build the service.
+
+    Args:
+        settings: the operator's.
+        context: what the service shares; built from the settings if left out.
+    """
+    app = FastAPI(
+        title="Meshyard",
+        version=metadata.version("meshyard"),
+        description="A training and sampling service: JAX jobs in, restored checkpoints out.",
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.context = context or build_context(settings)
+    app.add_middleware(Gate, api_key=settings.api_key)
+    problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    openapi.install(app)
+    return app
+
+
+def build_context(settings: Settings) -> Context:
+    """What the service shares, from its settings; makes the artifact folder and the probe file in it."""
+    settings.artifact_root.mkdir(parents=True, exist_ok=True)
+    store = LocalStore(settings.artifact_root)
+    folder = store.shared_folder()
+    probe = _probe(folder) if folder is not None else None
+    return Context(settings, Database(settings.database_url), store, Signals(), probe)
+
+
+def _probe(folder: Path) -> Probe:
+    """The file by which a worker shows that it sees the artifact folder; kept from one start to the next, as workers stay too."""
+    path = folder.resolve() / ".probe"
+    if not path.exists():
+        _write_whole(path, secrets.token_hex(32))
+    return Probe(path=str(path), token=path.read_text())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that nobody ever sees half written; one that is there by now stays."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    draft.write_text(text)
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    context: Context = app.state.context
+    context.signals.bind(asyncio.get_running_loop())
+    await run_in_threadpool(sweeper.spare, context)
+    sweeping = asyncio.create_task(_repeat(sweeper.sweep_if_due, context, context.settings.sweep_seconds))
+    tidying = asyncio.create_task(_repeat(sweeper.tidy, context, TIDY_SECONDS))
+    try:
+        yield
+    finally:
+        context.signals.close()
+        await asyncio.gather(sweeping, tidying)
+        context.database.close()
+
+
+async def _repeat(task: Callable[[Context], None], context: Context, seconds: float) -> None:
+    signals = context.signals
+    while not signals.closing:
+        with signals.hearing(CLOSING) as heard:
+            try:
+                await run_in_threadpool(task, context)
+            except Exception:
+                # The database may be away for a while; what is due is done when it is back.
+                LOG.exception("in the background: %s", task.__name__)
+            await signals.wait(CLOSING, heard, seconds)

@@ -1,0 +1,88 @@
+"""Workers: who is there, what each can run, and what each is running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.engine import Connection, Row
+
+from service.db.engine import now_us
+from service.db.tables import attempts, leases, worker_offers, workers
+
+
+def add(connection: Connection, row: Mapping[str, Any], offers: Iterable[str]) -> None:
+    """Insert a worker with what it offers."""
+    connection.execute(insert(workers).values(**row, registered_at=now_us(), seen_at=now_us()))
+    lines = [{"worker_id": row["id"], "offer": offer} for offer in sorted(set(offers))]
+    if lines:
+        connection.execute(insert(worker_offers), lines)
+
+
+def get(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
+    """A worker's row, if the project has such a worker."""
+    return connection.execute(select(workers).where(workers.c.id == worker_id, workers.c.project == project)).one_or_none()
+
+
+def touch(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
+    """Note that a worker has been heard of just now; gives its row, None if the project has no such worker."""
+    statement = update(workers).where(workers.c.id == worker_id, workers.c.project == project).values(seen_at=now_us())
+    return connection.execute(statement.returning(*workers.c)).one_or_none()
+
+
+def touch_holder(connection: Connection, attempt_id: str) -> None:
+    """Note that the worker that runs an attempt has been heard of just now.
+
+    Always before the job's row is locked: claims and drains take the two in that order.
+    """
+    holder = select(leases.c.worker_id).where(leases.c.attempt_id == attempt_id, leases.c.rank == 0).scalar_subquery()
+    connection.execute(update(workers).where(workers.c.id == holder).values(seen_at=now_us()))
+
+
+def drain(connection: Connection, worker_id: str) -> Row[Any]:
+    """Mark a worker as one that takes no more work."""
+    return connection.execute(
+        update(workers).where(workers.c.id == worker_id).values(status="draining").returning(*workers.c)
+    ).one()
+
+
+def page(connection: Connection, project: str, after: str | None, limit: int) -> list[Row[Any]]:
+    """Workers, newest first, that come after the worker `after`."""
+    query = select(workers).where(workers.c.project == project).order_by(workers.c.id.desc()).limit(limit)
+    return list(connection.execute(query if after is None else query.where(workers.c.id < after)))
+
+
+def running(connection: Connection, worker_ids: Sequence[str]) -> Sequence[Row[*tuple[Any, ...]]]:
+    """What workers are running: a row for each lease, with its attempt's step and phase."""
+    columns = (leases.c.worker_id, leases.c.job_id, leases.c.attempt_id, leases.c.devices, leases.c.beat_at)
+    query = select(*columns, attempts.c.step, attempts.c.phase).join(attempts, attempts.c.id == leases.c.attempt_id)
+    return connection.execute(query.where(leases.c.worker_id.in_(worker_ids)).order_by(leases.c.attempt_id)).all()
+
+
+def taking_work(connection: Connection, project: str, seen_since: int) -> list[Row[Any]]:
+    """Workers that are there and not draining, with `leases` and `leased_devices` of each."""
+    held = (
+        select(leases.c.worker_id, func.count().label("leases"), func.sum(leases.c.devices).label("leased_devices"))
+        .group_by(leases.c.worker_id)
+        .subquery()
+    )
+    load = (func.coalesce(held.c.leases, 0).label("leases"), func.coalesce(held.c.leased_devices, 0).label("leased_devices"))
+    query = select(workers, *load).outerjoin(held, held.c.worker_id == workers.c.id)
+    there = (workers.c.project == project, workers.c.status == "active", workers.c.seen_at >= seen_since)
+    return list(connection.execute(query.where(*there)))
+
+
+def offers_among(connection: Connection, needs: Iterable[str]) -> dict[str, set[str]]:
+    """Which of these needs each worker offers."""
+    found: dict[str, set[str]] = {}
+    query = select(worker_offers.c.worker_id, worker_offers.c.offer).where(worker_offers.c.offer.in_(sorted(needs)))
+    for worker_id, offer in connection.execute(query):
+        found.setdefault(worker_id, set()).add(offer)
+    return found
+
+
+def forget_before(connection: Connection, instant: int) -> int:
+    """Delete workers not heard of since `instant` that hold no lease; gives how many."""
+    holding = select(leases.c.worker_id)
+    return connection.execute(delete(workers).where(workers.c.seen_at < instant, workers.c.id.not_in(holding))).rowcount

@@ -1,0 +1,123 @@
+"""An attempt while it runs: its heartbeats and its reports. Every write is refused when its fence is stale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from jobs.errors import Issue
+from jobs.protocol import Beat, Command, Happened, Heartbeat, Report, Taken
+from jobs.states import Status
+from service.db.queries import attempts, jobs, workers
+from service.domain import checkpoints, logs, metrics
+from service.domain.endings import DEADLINE
+from service.domain.errors import Invalid, NotFound, Superseded
+from service.domain.instants import microseconds
+from service.domain.lifecycle import Change
+
+ORDERS: dict[str, Command] = {
+    "checkpoint": "checkpoint",
+    "pause": "pause",
+    "cancel": "cancel",
+    "drain": "drain",
+    DEADLINE: "cancel",
+}
+"""A job's `command` as a beat says it."""
+OURS = ("job.", "attempt.", "worker.")
+"""Events that only the service may tell."""
+
+
+def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
+    """Take a heartbeat: the lease gets a new term, and the answer says what to do.
+
+    Raises:
+        NotFound: no such attempt.
+        Superseded: the fence is stale.
+    """
+    lease_us = microseconds(change.context.settings.lease_seconds)
+    standing = {"step": beat.step, "phase": beat.phase.value}
+    workers.touch_holder(change.connection, attempt_id)
+    job = attempts.renew(change.connection, attempt_id, beat.fence, standing, lease_us)
+    if job is None:
+        raise refusal(change, attempt_id)
+    attempts.change(change.connection, attempt_id, standing | {"last_step_at": beat.last_step_at})
+    job = _watch_deadline(change, _acknowledge(change, job, beat.handled), attempt_id)
+    order = job.command if job.command_sequence > beat.handled else None
+    return Beat(
+        command=ORDERS.get(order or "", "continue"),
+        sequence=job.command_sequence,
+        save=job.command_save,
+        lease_seconds=change.context.settings.lease_seconds,
+    )
+
+
+def refusal(change: Change, attempt_id: str) -> NotFound | Superseded:
+    """Why a write for this attempt is refused."""
+    if attempts.get(change.connection, attempt_id) is None:
+        return NotFound("There is no such attempt.")
+    return Superseded("This attempt no longer holds the job; end it.")
+
+
+def _acknowledge(change: Change, job: Row[Any], handled: int) -> Row[Any]:
+    if job.command == "checkpoint" and handled >= job.command_sequence:
+        return jobs.change(change.connection, job.id, {"command": None})
+    return job
+
+
+def _watch_deadline(change: Change, job: Row[Any], attempt_id: str) -> Row[Any]:
+    if job.timeout_seconds is None or job.status != Status.RUNNING or job.command == DEADLINE:
+        return job
+    if job.running_seconds + attempts.seconds_since_start(change.connection, attempt_id) <= job.timeout_seconds:
+        return job
+    change.tell(job.id, "job.deadline_exceeded", {"timeout_seconds": job.timeout_seconds})
+    order = {"command": DEADLINE, "command_save": True, "command_sequence": job.command_sequence + 1}
+    return jobs.change(change.connection, job.id, order)
+
+
+def report(change: Change, attempt_id: str, batch: Report) -> Taken:
+    """Take a batch of metrics, log lines, checkpoints and events. One that has been taken before changes nothing.
+
+    Raises:
+        NotFound: no such attempt.
+        Superseded: the fence is stale.
+        Invalid: an event that workers may not tell, or a checkpoint whose files are not there.
+    """
+    _refuse_our_events(batch.events)
+    job, attempt = held(change, attempt_id, batch.fence)
+    if batch.batch <= attempt.report_batch:
+        return Taken(batch=batch.batch)
+    metrics.store(change.connection, job.id, batch.series)
+    if batch.logs:
+        logs.append(change.connection, job.id, attempt_id, batch.logs)
+    for committed in batch.checkpoints:
+        checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
+    for event in batch.events:
+        change.tell(job.id, event.type, event.data)
+    attempts.change(change.connection, attempt_id, {"report_batch": batch.batch})
+    change.wake(job.id)
+    return Taken(batch=batch.batch)
+
+
+def _refuse_our_events(events: list[Happened]) -> None:
+    issues = [
+        Issue(f"/events/{index}/type", "reserved", "Only the service tells events of this name.")
+        for index, event in enumerate(events)
+        if event.type.startswith(OURS)
+    ]
+    if issues:
+        raise Invalid("A worker cannot tell these events.", issues)
+
+
+def held(change: Change, attempt_id: str, fence: int) -> tuple[Row[Any], Row[Any]]:
+    """The job and the attempt that holds it, both locked.
+
+    Raises:
+        NotFound: no such attempt.
+        Superseded: the fence is stale.
+    """
+    job = attempts.hold(change.connection, attempt_id, fence)
+    attempt = attempts.get(change.connection, attempt_id)
+    if job is None or attempt is None:
+        raise refusal(change, attempt_id)
+    return job, attempt

@@ -1,0 +1,125 @@
+"""What a user may do to a job that is there: cancel, pause, resume, checkpoint, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from jobs.states import TERMINAL, Status
+from service.db.queries import events, jobs
+from service.domain.errors import Conflict, IllegalTransition
+from service.domain.lifecycle import Change, locked, move
+from service.signals import QUEUE
+
+RESUMED = "job.resumed"
+
+
+def _order(job: Row[Any], command: str, *, save: bool) -> dict[str, Any]:
+    """Columns that put a command before the attempt; a new sequence number makes it heard once more."""
+    return {"command": command, "command_save": save, "command_sequence": job.command_sequence + 1}
+
+
+def cancel(change: Change, project: str, job_id: str, *, save: bool) -> Row[Any]:
+    """Cancel a job; with `save`, an attempt that is running keeps a last checkpoint first. Asking again changes nothing.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it has succeeded or failed.
+    """
+    job = locked(change, project, job_id)
+    if job.status in (Status.CANCELLING, Status.CANCELLED):
+        return job
+    job = move(change, job, Status.CANCELLING, {"checkpoint": save}, **_order(job, "cancel", save=save))
+    return job if job.attempt_id else move(change, job, Status.CANCELLED)
+
+
+def pause(change: Change, project: str, job_id: str, *, save: bool) -> Row[Any]:
+    """Pause a job; with `save`, an attempt that is running keeps a last checkpoint first. Asking again changes nothing.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it is being cancelled, or has ended.
+    """
+    job = locked(change, project, job_id)
+    if job.status in (Status.PAUSING, Status.PAUSED):
+        return job
+    job = move(change, job, Status.PAUSING, {"checkpoint": save}, **_order(job, "pause", save=save))
+    return job if job.attempt_id else move(change, job, Status.PAUSED)
+
+
+def resume(change: Change, project: str, job_id: str) -> Row[Any]:
+    """Put a paused job back into the queue. Asking again changes nothing, until it ends.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it is not paused, nor has been resumed before.
+    """
+    job = locked(change, project, job_id)
+    if job.status in (Status.QUEUED, Status.RUNNING) and events.has(change.connection, job_id, RESUMED):
+        return job
+    if job.status != Status.PAUSED:
+        raise IllegalTransition(f"Only a paused job can be resumed; this one is {job.status}.", job.status)
+    change.tell(job_id, RESUMED)
+    return move(change, job, Status.QUEUED)
+
+
+def checkpoint(change: Change, project: str, job_id: str) -> Row[Any]:
+    """Ask the running attempt for a checkpoint now. Asking again before it is taken changes nothing.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it is not running.
+    """
+    job = locked(change, project, job_id)
+    if job.status != Status.RUNNING:
+        raise IllegalTransition(f"Only a running job can save a checkpoint; this one is {job.status}.", job.status)
+    if job.command is not None:  # one is on its way already, or the job is about to stop and will save one
+        return job
+    change.tell(job_id, "checkpoint.requested")
+    return jobs.change(change.connection, job_id, _order(job, "checkpoint", save=True))
+
+
+def drain(change: Change, job_id: str) -> None:
+    """Ask the attempt of a running job to save and hand the job back, because its worker is going."""
+    job = jobs.lock(change.connection, None, job_id)
+    if job is not None and job.status == Status.RUNNING and job.command in (None, "checkpoint"):
+        jobs.change(change.connection, job_id, _order(job, "drain", save=True))
+        change.wake(job_id)
+
+
+def patch(change: Change, project: str, job_id: str, fields: Mapping[str, Any]) -> Row[Any]:
+    """Change a job's `name`, `metadata` (as a whole) or `priority`.
+
+    Raises:
+        NotFound: no such job.
+    """
+    job = locked(change, project, job_id)
+    if not fields:
+        return job
+    if "metadata" in fields:
+        jobs.relabel(change.connection, job_id, fields["metadata"])
+    change.tell(job_id, "job.updated", {"fields": sorted(fields)})
+    change.wake(QUEUE)
+    return jobs.change(change.connection, job_id, fields)
+
+
+def delete(change: Change, project: str, job_id: str) -> None:
+    """Delete a job that has ended, its artifacts with it.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it has not ended.
+        Conflict: a job that has not ended starts from one of its checkpoints.
+    """
+    job = locked(change, project, job_id)
+    if Status(job.status) not in TERMINAL:
+        raise IllegalTransition(f"Only a job that has ended can be deleted; this one is {job.status}.", job.status)
+    reader = jobs.live_reader_of(change.connection, job_id)
+    if reader is not None:
+        raise Conflict(f"The job {reader} starts from a checkpoint of this one and has not ended.")
+    jobs.remove(change.connection, job_id)
+    change.write.after(partial(change.context.store.delete, f"jobs/{job_id}"))
+    change.wake(job_id)

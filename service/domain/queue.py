@@ -1,0 +1,104 @@
+"""Claiming: from a queued job to an attempt with a lease, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from jobs.ids import new_id
+from jobs.protocol import Assignment, Claim, Failure, FileStorage, HttpStorage, Resume
+from jobs.states import Phase, Status
+from service.db.queries import attempts, claims, jobs, workers
+from service.db.transaction import Read
+from service.domain import checkpoints
+from service.domain.assignment import assignment, dataset_of, first_step, mesh_axes_of, storage_of
+from service.domain.attempts import held
+from service.domain.conclusion import Told, end
+from service.domain.endings import error_of
+from service.domain.errors import NotFound
+from service.domain.instants import microseconds
+from service.domain.lifecycle import Change, move
+from service.domain.sweeper import sweep
+
+SOURCE_LOST = Failure(
+    code="checkpoint_corrupt",
+    message="The checkpoint that this job starts from is gone or damaged. Name another in init_from.",
+    param="/init_from",
+)
+
+
+def worker(change: Change | Read, project: str, worker_id: str) -> Row[Any]:
+    """A worker's row.
+
+    Raises:
+        NotFound: the project has no such worker.
+    """
+    row = workers.get(change.connection, project, worker_id)
+    if row is None:
+        raise NotFound("There is no such worker.")
+    return row
+
+
+def worth_trying(read: Read, project: str, worker_id: str, request: Claim) -> bool:
+    """Whether a claim might give something now. Writes nothing, so that those who wait do not stand in the writers' way."""
+    row = worker(read, project, worker_id)
+    return row.status == "active" and claims.worth_trying(read.connection, row, min(request.devices, row.device_count))
+
+
+def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | None:
+    """Take the best queued job that the worker can run; None if there is none, or the worker is draining.
+
+    Raises:
+        NotFound: the project has no such worker.
+    """
+    row = workers.touch(change.connection, project, worker_id)
+    if row is None:
+        raise NotFound("There is no such worker.")
+    if row.status != "active":
+        return None
+    sweep(change)
+    devices = min(request.devices, row.device_count)
+    while (job := claims.take(change.connection, row, devices, new_id("att"), change.now)) is not None:
+        try:
+            point = checkpoints.resume_point(change.connection, job)
+        except NotFound:
+            _fail(change, job)
+            continue
+        return _begin(change, job, worker_id, devices, point, storage_of(change.context, request.probe_token))
+    return None
+
+
+def _begin(
+    change: Change, job: Row[Any], worker_id: str, devices: int, point: Resume | None, storage: FileStorage | HttpStorage
+) -> Assignment:
+    attempt: dict[str, Any] = {
+        "id": job.attempt_id,
+        "job_id": job.id,
+        "number": job.attempts,
+        "fence": job.fence,
+        "mesh_axes": mesh_axes_of(job.resolved_spec, devices),
+        "storage": storage.type,
+        "resumed_from": first_step(point),
+        "phase": Phase.ASSIGNED.value,
+        "step": first_step(point) or 0,
+        "started_at": change.now,
+    }
+    given = assignment(change.context, job, attempt, point, dataset_of(change.connection, job), storage)
+    lease_us = microseconds(change.context.settings.lease_seconds)
+    attempts.start(change.connection, attempt, worker_id, given.devices, lease_us)
+    jobs.change(change.connection, job.id, {"step": attempt["step"]})
+    told = {key: attempt[key] for key in ("number", "fence", "mesh_axes", "resumed_from")}
+    change.tell(job.id, "attempt.started", {"attempt_id": job.attempt_id, "worker_id": worker_id, **told})
+    return given
+
+
+def _fail(change: Change, job: Row[Any]) -> None:
+    error = error_of(SOURCE_LOST, None)
+    move(change, job, Status.FAILED, {"error": error}, error=error, attempts=job.attempts - 1)
+
+
+def release(change: Change, given: Assignment) -> None:
+    """Take back a claim whose worker had hung up before it could hear of it."""
+    job, attempt = held(change, given.attempt_id, given.fence)
+    end(change, job, attempt, Told("released", attempt.step))

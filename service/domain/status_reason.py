@@ -1,0 +1,132 @@
+"""Why a queued job has not started: one code, by fixed precedence, with a message and something to do about it.
+
+`NoMatchingWorker > WaitingForCapacity > Backoff`; what the contract's longer list has in between belongs to quotas and gangs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from sqlalchemy.engine import Connection, Row
+
+from service.context import Context
+from service.db.queries import clock, jobs, workers
+from service.domain.instants import Instant, microseconds, wire
+
+LEASES_UNTIL_GONE = 3
+"""A worker not heard of for this many lease terms is gone."""
+GIBIBYTE = 1024**3
+
+
+class StatusReason(BaseModel):
+    """Why a queued job waits. `since`: when it began to."""
+
+    code: Literal["NoMatchingWorker", "WaitingForCapacity", "Backoff"]
+    message: str
+    hint: str | None
+    since: Instant
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What matters of a worker that is there and takes work. `offers`: those of its offers that the jobs at hand need."""
+
+    platform: str
+    devices: int
+    memory_bytes: int
+    free_devices: int
+    offers: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a queued job wants of a worker, and since when it waits. `available_at`: a later instant than now during a backoff."""
+
+    platform: str
+    devices: int
+    memory_bytes: int
+    needs: frozenset[str]
+    queued_at: int
+    available_at: int
+
+
+def gone_before(context: Context, now: int) -> int:
+    """A worker last heard of before this instant is gone."""
+    return now - microseconds(LEASES_UNTIL_GONE * context.settings.lease_seconds)
+
+
+def reasons_for(connection: Connection, context: Context, project: str, rows: Sequence[Row[Any]]) -> dict[str, StatusReason]:
+    """The reason of each of these queued jobs, by job id."""
+    if not rows:
+        return {}
+    now = clock.now(connection)
+    needs = jobs.needs_of(connection, [row.id for row in rows])
+    there = _workers(connection, project, gone_before(context, now), set[str]().union(*needs.values()))
+    return {row.id: reason_for(_wants(row, needs[row.id]), there, now) for row in rows}
+
+
+def _workers(connection: Connection, project: str, seen_since: int, needs: Iterable[str]) -> list[Worker]:
+    offers = workers.offers_among(connection, needs)
+    return [
+        Worker(row.platform, row.device_count, row.memory_bytes, _free(row), frozenset(offers.get(row.id, ())))
+        for row in workers.taking_work(connection, project, seen_since)
+    ]
+
+
+def _free(row: Row[Any]) -> int:
+    return row.device_count - row.leased_devices if row.leases < row.slots else 0
+
+
+def _wants(row: Row[Any], needs: set[str]) -> Wants:
+    return Wants(row.platform, row.devices, row.memory_bytes, frozenset(needs), row.queued_at, row.available_at)
+
+
+def reason_for(wants: Wants, workers: Sequence[Worker], now: int) -> StatusReason:
+    """The reason of one queued job."""
+    since = wire(wants.queued_at)
+    suited = [worker for worker in workers if _suits(worker, wants)]
+    if not suited:
+        message, hint = _nobody(wants, workers)
+        return StatusReason(code="NoMatchingWorker", message=message, hint=hint, since=since)
+    if all(worker.free_devices < wants.devices for worker in suited):
+        message = f"{len(suited)} worker(s) can run this job; none has {wants.devices} free device(s) now."
+        return StatusReason(code="WaitingForCapacity", message=message, hint="It starts when one is free.", since=since)
+    if wants.available_at > now:
+        message = f"The last attempt failed; the next may start at {wire(wants.available_at)}."
+        return StatusReason(code="Backoff", message=message, hint="See the job's attempts for the cause.", since=since)
+    return StatusReason(code="WaitingForCapacity", message="A worker is free and about to claim.", hint=None, since=since)
+
+
+def _suits(worker: Worker, wants: Wants) -> bool:
+    large_enough = worker.devices >= wants.devices and worker.memory_bytes >= wants.memory_bytes
+    return large_enough and wants.platform in ("any", worker.platform) and wants.needs <= worker.offers
+
+
+def _nobody(wants: Wants, workers: Sequence[Worker]) -> tuple[str, str]:
+    """Message and hint for a job that no worker can run: the first want, from the plainest on, that nobody meets."""
+    if not workers:
+        return "No worker is connected.", "Start one with: meshyard work"
+    on_platform = [worker for worker in workers if wants.platform in ("any", worker.platform)]
+    if not on_platform:
+        there = ", ".join(sorted({worker.platform for worker in workers}))
+        return f"No connected worker has the platform {wants.platform}.", f"Connected: {there}."
+    most = max(worker.devices for worker in on_platform)
+    if most < wants.devices:
+        return f"The job needs {wants.devices} devices; the largest worker has {most}.", "Make the mesh smaller or add devices."
+    memory = max(worker.memory_bytes for worker in on_platform)
+    if memory < wants.memory_bytes:
+        sizes = f"{wants.memory_bytes / GIBIBYTE:.1f} GiB; the largest worker has {memory / GIBIBYTE:.1f} GiB"
+        return f"The job needs {sizes}.", "Lower resources.memory_gib or add a larger worker."
+    return _unmet(wants, on_platform)
+
+
+def _unmet(wants: Wants, workers: Sequence[Worker]) -> tuple[str, str]:
+    closest = min((wants.needs - worker.offers for worker in workers), key=len)
+    missing = sorted(wants.needs - frozenset().union(*(worker.offers for worker in workers)))
+    if missing:
+        return f"No connected worker offers {', '.join(missing)}.", "Start a worker that does, or change the spec."
+    unmet = ", ".join(sorted(closest)) or "all of it at once"
+    return "No single worker offers all that the job needs.", f"The closest one lacks {unmet}."

@@ -1,0 +1,190 @@
+"""From a document to a queued job: submit, validate, retry, clone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobs.spec.job import Spec, read_spec
+from sqlalchemy.engine import Connection, Row
+
+from jobs.errors import Issue, SpecInvalid
+from jobs.ids import new_id
+from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
+from jobs.states import TERMINAL, Phase, Status
+from service.db.queries import checkpoints, datasets, jobs
+from service.domain import idempotency
+from service.domain.errors import Conflict, IllegalTransition
+from service.domain.idempotency import Answer, Ticket
+from service.domain.job_object import describe_one
+from service.domain.lifecycle import Change, locked
+from service.signals import QUEUE
+
+LONGEST_NEED = 400
+Found = tuple[str, int, dict[str, Any]]
+
+
+def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticket) -> Answer:
+    """Queue the job that a document describes.
+
+    The document is checked before the write transaction begins: a large one must not hold up heartbeats.
+
+    Raises:
+        SpecInvalid: it describes no job that can be accepted.
+        KeyReused: the ticket's key belongs to another request.
+    """
+    with change.context.database.read() as connection:
+        answer = idempotency.look(connection, ticket)
+        if answer is not None:
+            return answer
+        spec = read(connection, project, document)
+    answer = idempotency.take(change.connection, ticket)
+    if answer is not None:
+        return answer
+    _hold_source(change, project, spec.resolved)
+    job = _queue(change, _row(change, project, spec), spec.needs, spec.warnings)
+    return _answer(change, ticket, job)
+
+
+def read(connection: Connection, project: str, document: dict[str, Any]) -> Spec:
+    """Check a document against what the project has.
+
+    Raises:
+        SpecInvalid: with everything that is wrong with it.
+    """
+    spec = read_spec(document, _dataset_finder(connection, project), _checkpoint_finder(connection, project))
+    if any(len(need) > LONGEST_NEED for need in spec.needs):
+        raise SpecInvalid([Issue("/resources/labels", "out_of_range", "A label is too long; shorten its key or its value.")])
+    return spec
+
+
+def _dataset_finder(connection: Connection, project: str) -> Callable[[str], DatasetFacts | None]:
+    def find(dataset_id: str) -> DatasetFacts | None:
+        row = datasets.get(connection, project, dataset_id)
+        return None if row is None else _facts(row)
+
+    return find
+
+
+def _facts(row: Row[Any]) -> DatasetFacts:
+    text = TextFacts(bytes=row.bytes, **row.text) if row.text is not None else None
+    columns = [ColumnFacts(**column) for column in row.columns]
+    return DatasetFacts(row.id, row.format, row.bytes, row.rows, columns, text)
+
+
+def _checkpoint_finder(connection: Connection, project: str) -> Callable[[str, int | None], Found | None]:
+    def find(job_id: str, step: int | None) -> Found | None:
+        job = jobs.get(connection, project, job_id)
+        if job is None:
+            return None
+        row = checkpoints.newest(connection, job_id) if step is None else checkpoints.get(connection, job_id, step)
+        return None if row is None else (job_id, row.step, job.resolved_spec)
+
+    return find
+
+
+def _hold_source(change: Change, project: str, resolved: Mapping[str, Any]) -> None:
+    """Make sure that the checkpoint to start from is there and stays: its job's row is held until this one's is in."""
+    source = resolved.get("init_from")
+    if source is None:
+        return
+    held = jobs.lock(change.connection, project, source["job"])
+    if held is None or checkpoints.get(change.connection, source["job"], source["step"]) is None:
+        raise Conflict("The checkpoint that this job would start from is gone.")
+
+
+def _row(change: Change, project: str, spec: Spec) -> dict[str, Any]:
+    return {
+        "project": project,
+        "kind": spec.kind,
+        "name": spec.name,
+        "metadata": spec.metadata,
+        "priority": spec.priority,
+        "spec": spec.document,
+        "resolved_spec": spec.resolved,
+        "spec_version": spec.resolved["spec_version"],
+        "dataset_id": spec.dataset_id,
+        "platform": spec.platform,
+        "devices": spec.devices,
+        "devices_open": spec.devices_open,
+        "memory_bytes": spec.memory_bytes,
+        "timeout_seconds": spec.resolved["timeout_seconds"],
+        "total": spec.total,
+        "unit": spec.unit,
+    }
+
+
+COPIED = (
+    *("project", "kind", "name", "metadata", "priority", "spec", "resolved_spec", "spec_version", "dataset_id"),
+    *("platform", "devices", "devices_open", "memory_bytes", "timeout_seconds", "total", "unit"),
+)
+"""Columns that a job hands on to one made from it."""
+
+
+def _queue(change: Change, row: dict[str, Any], needs: list[str], warnings: list[dict[str, Any]] | None = None) -> Row[Any]:
+    source: dict[str, Any] = row["resolved_spec"].get("init_from") or {}
+    whole: dict[str, Any] = {
+        **row,
+        "id": new_id("job"),
+        "status": Status.QUEUED.value,
+        "phase": Phase.WAITING_CAPACITY.value,
+        "init_from_job": source.get("job"),
+        "init_from_step": source.get("step"),
+        "queued_at": change.now,
+        "available_at": change.now,
+        "created_at": change.now,
+    }
+    jobs.add(change.connection, whole, needs, row["metadata"])
+    change.tell(whole["id"], "job.queued", {"warnings": warnings} if warnings else {})
+    change.wake(QUEUE)
+    return locked(change, row["project"], whole["id"])
+
+
+def _answer(change: Change, ticket: Ticket, job: Row[Any]) -> Answer:
+    body = describe_one(change.connection, change.context, job).model_dump(mode="json")
+    return idempotency.keep(change.connection, ticket, Answer(201, body))
+
+
+def retry(change: Change, project: str, job_id: str, ticket: Ticket) -> Answer:
+    """Make a new job that does what an ended one should have done, from its last checkpoint on if it kept one.
+
+    A job that succeeded has nothing left to do from there: it is run again from its own start.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it has not ended.
+        Conflict: the checkpoint to start from is gone.
+        KeyReused: the ticket's key belongs to another request.
+    """
+    answer = idempotency.take(change.connection, ticket)
+    if answer is not None:
+        return answer
+    job = locked(change, project, job_id)
+    if Status(job.status) not in TERMINAL:
+        raise IllegalTransition(f"Only a job that has ended can be retried; this one is {job.status}.", job.status)
+    kept = checkpoints.newest(change.connection, job_id) if job.status != Status.SUCCEEDED else None
+    start = {"init_from": {"job": job_id, "step": kept.step, "what": "all"}} if kept is not None else {}
+    return _answer(change, ticket, _again(change, job, "retry", start))
+
+
+def clone(change: Change, project: str, job_id: str, ticket: Ticket) -> Answer:
+    """Make a new job with the same spec, from the start.
+
+    Raises:
+        NotFound: no such job.
+        Conflict: the checkpoint that the spec starts from is gone.
+        KeyReused: the ticket's key belongs to another request.
+    """
+    answer = idempotency.take(change.connection, ticket)
+    if answer is not None:
+        return answer
+    return _answer(change, ticket, _again(change, locked(change, project, job_id), "clone", {}))
+
+
+def _again(change: Change, job: Row[Any], relation: str, start: dict[str, Any]) -> Row[Any]:
+    row = {column: getattr(job, column) for column in COPIED}
+    current = {"name": job.name, "metadata": job.metadata, "priority": job.priority}
+    row |= {"spec": job.spec | start, "resolved_spec": job.resolved_spec | current | start}
+    row |= {"parent_id": job.id, "parent_relation": relation}
+    _hold_source(change, job.project, row["resolved_spec"])
+    return _queue(change, row, sorted(jobs.needs_of(change.connection, [job.id])[job.id]))

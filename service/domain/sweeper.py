@@ -1,0 +1,51 @@
+"""What has to be done without anybody asking: ending attempts whose worker is silent, and forgetting what is over."""
+
+from __future__ import annotations
+
+from service.context import Context
+from service.db.queries import attempts, idempotency, workers
+from service.db.transaction import Read, Write
+from service.domain import retention
+from service.domain.conclusion import lose
+from service.domain.instants import microseconds
+from service.domain.lifecycle import Change
+
+MOST_AT_ONCE = 20
+"""Bounded, so that a claim is never held up by a mass of losses; the rest follows a second later."""
+SECONDS_WORKERS_ARE_SHOWN = 24 * 3600.0
+
+
+def sweep(change: Change) -> int:
+    """End every attempt whose lease has run out; gives how many. Part of every claim, too."""
+    swept = 0
+    for lease in attempts.expired(change.connection, MOST_AT_ONCE):
+        job = attempts.hold_expired(change.connection, lease.job_id, lease.attempt_id)
+        attempt = attempts.get(change.connection, lease.attempt_id)
+        if job is not None and attempt is not None:
+            lose(change, job, attempt, lease.worker_id)
+            swept += 1
+    return swept
+
+
+def sweep_if_due(context: Context) -> None:
+    """The same, by the service's own clock; begins no write where there is nothing to do."""
+    with Read(context.database) as read:
+        due = bool(attempts.expired(read.connection, 1))
+    if due:
+        with Write(context.database) as write:
+            sweep(Change(write, context))
+
+
+def spare(context: Context) -> None:
+    """Give every lease a new term: no beat could arrive while the service was down, so silence until now proves nothing."""
+    with Write(context.database) as write:
+        attempts.extend_all(write.connection, microseconds(context.settings.lease_seconds))
+
+
+def tidy(context: Context) -> None:
+    """Forget old answers and workers long gone, and let checkpoints go that were kept until now."""
+    with Write(context.database) as write:
+        change = Change(write, context)
+        idempotency.forget_before(write.connection, change.now - microseconds(context.settings.idempotency_hours * 3600))
+        workers.forget_before(write.connection, change.now - microseconds(SECONDS_WORKERS_ARE_SHOWN))
+        retention.sweep(write, context)

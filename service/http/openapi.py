@@ -1,0 +1,125 @@
+"""The document at /openapi.json: what FastAPI derives from the routes, and what it cannot know.
+
+That is: how refusals look, which of them every route can give, the key, and the job language, whose schema is the spec's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from jobs.spec.schema import job_schema
+
+from service.http.problems import MEDIA_TYPE, Problem
+
+Schema = dict[str, Any]
+METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+JOB = "#/components/schemas/JobSpec"
+PROBLEM: Schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+CONFLICT: Schema = {"description": "What is named is not in a state for this.", "content": PROBLEM}
+REPLAYED: Schema = {
+    "description": "Done, now or when the same request came before.",
+    "headers": {
+        "Location": {"schema": {"type": "string"}},
+        "Idempotent-Replayed": {"schema": {"type": "string", "enum": ["true"]}, "description": "Only where it was done before."},
+    },
+}
+JOB_BODY: Schema = {"x-job-body": True}
+METADATA_FILTER: Schema = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "description": "Jobs whose metadata has these entries: metadata[key]=value.",
+            "style": "deepObject",
+            "explode": True,
+            "required": False,
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
+
+REFUSALS: dict[str, str] = {
+    "401": "No key, or a wrong one.",
+    "403": "Asked under a name that is not answered to.",
+    "404": "There is nothing by that id.",
+    "413": "The body is too large.",
+    "415": "The body is not of a type that is read here.",
+    "422": "The request cannot be accepted; see `errors`.",
+    "503": "The database or the artifact store cannot be reached just now.",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make /openapi.json ours; built when it is first asked for."""
+    app.openapi = _builder(app)
+
+
+def _builder(app: FastAPI) -> Callable[[], Schema]:
+    def build() -> Schema:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    return build
+
+
+def _document(app: FastAPI) -> Schema:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= schemas["Problem"].pop("$defs", {})
+    schemas |= _job_schemas()
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for method in METHODS & operations.keys():
+            _complete(path, operations[method])
+    return document
+
+
+def _job_schemas() -> dict[str, Schema]:
+    """The spec's schema as components: its own definitions move beside it under a name of their own."""
+    schema = _renamed(job_schema())
+    parts = schema.pop("$defs", {})
+    schema.pop("$schema", None)
+    schema.pop("$id", None)
+    return {"JobSpec": schema, **{f"JobSpec.{name}": part for name, part in parts.items()}}
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value)
+        return {key: _target(item) if key == "$ref" else _renamed(item) for key, item in items.items()}
+    return [_renamed(element) for element in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def _target(reference: str) -> str:
+    return reference.replace("#/$defs/", "#/components/schemas/JobSpec.")
+
+
+def _complete(path: str, operation: Schema) -> None:
+    if operation.pop("x-job-body", False):
+        operation["requestBody"]["content"] = {"application/json": {"schema": {"$ref": JOB}}}
+    if path not in OPEN_PATHS:
+        operation["security"] = [{"key": []}]
+    responses = operation["responses"]
+    for status in _possible(path, operation):
+        responses[status] = responses.get(status, {}) | {"description": REFUSALS[status], "content": PROBLEM}
+
+
+def _possible(path: str, operation: Schema) -> list[str]:
+    statuses = ["403", "503"] if path in OPEN_PATHS else ["401", "403", "503"]
+    if "{" in path:
+        statuses.append("404")
+    if "requestBody" in operation:
+        statuses += ["413", "415"]
+    if "requestBody" in operation or "parameters" in operation:
+        statuses.append("422")
+    return statuses
