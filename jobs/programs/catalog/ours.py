@@ -1,0 +1,107 @@
+"""What the catalog holds of our own: models, the objective of language models, `chain`, and the built-in data sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.programs.catalog.arguments import OPTIMIZER, Schema
+from jobs.programs.catalog.entries import Entry
+from jobs.spec import builtin
+
+_WIDTH: Schema = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
+_DROPOUT: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0}
+_SCALE: Schema = {"type": "number", "exclusiveMinimum": 0, "default": 10.0}
+MOST_TRANSFORMS = 64
+
+
+def models() -> dict[str, Entry]:
+    """The catalog's models."""
+    transformer = {
+        "vocab_size": {"type": "integer", "minimum": 2, "maximum": 10_000_000},
+        "dim": _WIDTH,
+        "n_layers": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "n_heads": {"type": "integer", "minimum": 1, "maximum": 10_000},
+        "context": {"type": "integer", "minimum": 1, "maximum": 1_048_576},
+        "dropout": _DROPOUT,
+        "mlp_dim": {**_nullable(_WIDTH), "default": None, "description": "null: four times dim"},
+        "positions": {"enum": ["learned", "rotary"], "default": "learned"},
+        "tie_embeddings": {"type": "boolean", "default": True},
+    }
+    mlp = {
+        "in_features": _WIDTH,
+        "hidden": {"type": "array", "items": _WIDTH, "maxItems": 100, "default": [64, 64]},
+        "out_features": _WIDTH,
+        "activation": {"enum": ["relu", "gelu", "tanh", "silu"], "default": "relu"},
+        "dropout": _DROPOUT,
+    }
+    cnn = {
+        "in_shape": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1, "maximum": 65_536},
+            "minItems": 3,
+            "maxItems": 3,
+            "description": "height, width, channels",
+        },
+        "channels": {"type": "array", "items": _WIDTH, "minItems": 1, "maxItems": 16, "default": [32, 64]},
+        "kernel_size": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 3},
+        "hidden": {**_WIDTH, "default": 128},
+        "out_features": _WIDTH,
+        "dropout": _DROPOUT,
+    }
+    priors = {f"prior_scale_{name}": _SCALE for name in ("intercept", "coefficients", "sigma")}
+    found = [
+        _model("transformer", "A decoder-only transformer that predicts the next token of a text.", "train", transformer),
+        _model("mlp", "A multilayer perceptron for the rows of a table.", "train", mlp, ["x", "y"]),
+        _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),
+        _model("eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", "mcmc", {}, ["y", "sigma"]),
+        _model("linear_regression", "Normal linear regression of y on the columns x.", "mcmc", priors, ["x", "y"]),
+    ]
+    return {entry["type"]: entry for entry in found}
+
+
+def chain() -> Entry:
+    """`chain`: transformations one after another."""
+    transforms: Schema = {"type": "array", "items": OPTIMIZER, "minItems": 1, "maxItems": MOST_TRANSFORMS}
+    return {
+        "type": "chain",
+        "doc": "Applies a list of chainable update transformations one after another.",
+        "source": "optax.chain",
+        "schema": _object({"transforms": transforms}),
+    }
+
+
+def next_token() -> Entry:
+    """`next_token`: what a language model minimises when nothing else is said."""
+    return {
+        "type": "next_token",
+        "doc": "Mean cross-entropy, in nats, of each token given those before it.",
+        "source": "meshyard",
+        "schema": _object({}),
+        "kinds": ["train"],
+        "targets": {"kind": "text"},
+    }
+
+
+def datasets() -> dict[str, Entry]:
+    """The built-in data sets with what they hold."""
+    return {name: _dataset(name) for name in builtin.NAMES}
+
+
+def _dataset(name: str) -> Entry:
+    found = builtin.describe(name)
+    columns = [{"name": column.name, "dtype": column.dtype, "shape": column.shape} for column in found.facts.columns]
+    holds: dict[str, Any] = {"rows": found.facts.rows, "columns": columns, "args": found.args}
+    return {"type": name, "doc": found.doc, "source": "meshyard", "schema": _object({}), **holds}
+
+
+def _model(name: str, doc: str, kind: str, properties: dict[str, Schema], args: list[str] | None = None) -> Entry:
+    return {"type": name, "doc": doc, "source": "meshyard", "schema": _object(properties), "kinds": [kind], "args": args or []}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    required = [name for name, schema in properties.items() if "default" not in schema]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _nullable(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}

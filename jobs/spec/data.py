@@ -1,0 +1,109 @@
+"""The data a job reads: which, and in what portions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic.json_schema import JsonDict
+from pydantic_core import PydanticCustomError
+
+from jobs.errors import Issue
+from jobs.spec.builtin import NAMES as BUILTIN
+from jobs.spec.builtin import describe
+from jobs.spec.columns import facts_of_columns, faults_of_columns
+from jobs.spec.dataset import DatasetFacts
+from jobs.spec.pointers import LONGEST_TOKEN, listed, nearest, quoted
+from jobs.spec.strict import Document, Name
+
+MOST_INLINE_BYTES = 2**20
+MOST_ROWS_IN_BATCH = 2**24
+SOURCES = ("dataset", "inline", "builtin")
+
+FindDataset = Callable[[str], DatasetFacts | None]
+"""What the service knows of an uploaded dataset; None for an id that it does not have."""
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TOKEN and "\x00" not in value
+
+
+def _check_bound(value: Any) -> Any:
+    if value is None or _is_name(value):
+        return value
+    if isinstance(value, list):
+        names: list[Any] = value
+        if 0 < len(names) <= 10_000 and all(map(_is_name, names)):
+            return names
+    raise PydanticCustomError("wrong_type", "must be the name of a column, an array of such names, or null")
+
+
+_NAME_SCHEMA: JsonDict = {"type": "string", "minLength": 1, "maxLength": LONGEST_TOKEN}
+_NAMES_SCHEMA: JsonDict = {"type": "array", "items": _NAME_SCHEMA, "minItems": 1, "maxItems": 10_000}
+_COLUMN_SCHEMA: JsonDict = {"type": "array", "items": {"type": ["number", "array"]}, "minItems": 1}
+_COLUMNS_SCHEMA: JsonDict = {"type": "object", "additionalProperties": _COLUMN_SCHEMA, "minProperties": 1}
+_ONE_SOURCE: JsonDict = {"oneOf": [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in
+                                   (("dataset", "string"), ("inline", "object"), ("builtin", "string"))]}  # fmt: skip
+
+Bound = Annotated[Any, AfterValidator(_check_bound), WithJsonSchema({"anyOf": [_NAME_SCHEMA, _NAMES_SCHEMA, {"type": "null"}]})]
+Columns = Annotated[dict[Name, Any], Field(max_length=1000), WithJsonSchema(_COLUMNS_SCHEMA)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Data(Document):
+    """What a job reads: one of `dataset`, `inline` and `builtin`."""
+
+    model_config = {"json_schema_extra": _ONE_SOURCE}
+
+    dataset: Name | None = Field(None, description="The id of an uploaded dataset.")
+    inline: Columns | None = Field(None, description="Columns of numbers by name, at most 1 MiB of JSON.")
+    builtin: Annotated[Name, WithJsonSchema({"enum": list(BUILTIN)})] | None = Field(None, description="A dataset of the catalog.")
+    args: Annotated[dict[Name, Bound], Field(max_length=1000)] | None = Field(
+        None, description="The column, or the columns, of each argument of the model; null: columns bind to arguments of their name."
+    )
+
+
+class TrainData(Data):
+    """What a training job reads, and in what portions."""
+
+    batch_size: Annotated[int, Field(ge=1, le=MOST_ROWS_IN_BATCH)] = Field(32, description="Samples of one optimizer step, in all.")
+    shuffle_seed: Seed = Field(0, description="Seed of the order of samples.")
+    eval_fraction: Fraction = Field(0.0, description="The part at the end that is held out for evaluation.")
+    eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(None, description="Batches of an evaluation; null: all of the part.")
+    tokenizer: Literal["bytes", "char"] | None = Field(None, description='How text becomes tokens; null: "bytes".')
+
+
+def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
+    """What is known of the data that a job names, or why nothing is."""
+    given = [name for name in SOURCES if getattr(data, name) is not None]
+    if len(given) != 1:
+        detail = f"names no data: give one of {listed(SOURCES)}" if not given else f"names data twice: give only one of {listed(given)}"
+        return None, [Issue("/data", "conflict" if given else "missing", detail)]
+    if data.dataset is not None:
+        found = find_dataset(data.dataset)
+        detail = f"there is no dataset {quoted(data.dataset)}; GET /v1/datasets lists them, POST /v1/datasets uploads one"
+        return found, [] if found is not None else [Issue("/data/dataset", "not_found", detail)]
+    return _facts_at_hand(data)
+
+
+def part_sizes(length: int, eval_fraction: float) -> tuple[int, int]:
+    """How many of `length` samples or tokens are trained on, and how many are held out."""
+    held_out = int(length * eval_fraction)
+    return length - held_out, held_out
+
+
+def _facts_at_hand(data: Data) -> tuple[DatasetFacts | None, list[Issue]]:
+    if data.builtin is not None:
+        if data.builtin in BUILTIN:
+            return describe(data.builtin).facts, []
+        detail = f"unknown dataset {quoted(data.builtin)}; {nearest(data.builtin, BUILTIN)}"
+        return None, [Issue("/data/builtin", "unknown_value", detail)]
+    columns = data.inline or {}
+    if len(json.dumps(columns, separators=(",", ":"))) > MOST_INLINE_BYTES:
+        detail = "is more than 1 MiB of JSON: upload it with POST /v1/datasets and name it in data.dataset"
+        return None, [Issue("/data/inline", "too_large", detail)]
+    issues = faults_of_columns(columns, "/data/inline")
+    return (None, issues) if issues else (facts_of_columns("inline", columns), [])

@@ -1,0 +1,220 @@
+"""Reading a job description: the door between a document from outside and everything that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jobs.errors import Issue, SpecInvalid
+from jobs.spec import mcmc_checks, models, train_checks
+from jobs.spec.binding import bind
+from jobs.spec.catalog import SectionName, load, named
+from jobs.spec.data import Data, FindDataset, find_facts
+from jobs.spec.dataset import DatasetFacts
+from jobs.spec.draft import Check, Draft
+from jobs.spec.envelope import Envelope
+from jobs.spec.mcmc import Mcmc
+from jobs.spec.mesh import place
+from jobs.spec.numerics import check_precision
+from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, default_what, find_origin
+from jobs.spec.pointers import listed, nearest, quoted
+from jobs.spec.reading import read_fields
+from jobs.spec.resolve import resolve, warn_of_resolved
+from jobs.spec.train import Train
+
+KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc}
+MOST_ISSUES = 256
+"""A reply never grows far beyond the request that it answers."""
+
+GIB = 2**30
+_NAMED: dict[str, tuple[tuple[str, SectionName], ...]] = {
+    "train": (("model", "models"), ("optimizer", "optimizers"), ("loss", "losses")),
+    "mcmc": (("model", "models"), ("kernel", "kernels")),
+}
+_CHECKS: dict[str, tuple[Check, ...]] = {"train": train_checks.CHECKS, "mcmc": mcmc_checks.CHECKS}
+_WARNINGS: dict[str, tuple[Check, ...]] = {"train": train_checks.WARNINGS, "mcmc": mcmc_checks.WARNINGS}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A job description that can be accepted.
+
+    Attributes:
+        kind: `train` or `mcmc`.
+        document: as it was sent.
+        resolved: the same with every field present and every default fixed: what a worker receives.
+        name, metadata, priority: for people and the queue.
+        dataset_id: the uploaded dataset it reads, if it reads one.
+        platform: `any`, `cpu`, `gpu` or `tpu`.
+        devices: how many it takes; the least where `devices_open`.
+        devices_open: whether it takes as many more as a worker has and its batch divides by.
+        memory_bytes: host memory a worker must have, if it says.
+        needs: what a worker must offer, sorted: `optimizers/adamw`, `label:zone=a`.
+        total: steps, or transitions of every chain, after which it is done.
+        unit: what they are called.
+        warnings: what its owner may not expect, each with `pointer`, `code` and `detail`.
+    """
+
+    kind: str
+    document: dict[str, Any]
+    resolved: dict[str, Any]
+    name: str | None
+    metadata: dict[str, str]
+    priority: int
+    dataset_id: str | None
+    platform: str
+    devices: int
+    devices_open: bool
+    memory_bytes: int | None
+    needs: list[str]
+    total: int
+    unit: str
+    warnings: list[dict[str, str]]
+
+
+def read_spec(document: object, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> Spec:
+    """Read a job description.
+
+    Args:
+        document: any JSON value.
+        find_dataset: what is known of an uploaded dataset.
+        find_checkpoint: what is known of a checkpoint.
+
+    Raises:
+        SpecInvalid: with every structural fault, and every fault between parts that are sound by themselves.
+    """
+    draft = _read(document)
+    _fit_to_catalog(draft)
+    _derive(draft, find_dataset, find_checkpoint)
+    for check in _CHECKS[draft.kind]:
+        draft.issues += check.apply(draft.parts)
+    _raise_any(draft.issues)
+    for check in _WARNINGS[draft.kind]:
+        draft.warnings += check.apply(draft.parts)
+    return _finish(document, draft)
+
+
+def _read(document: object) -> Draft:
+    """The document's fields, each by itself. Raises SpecInvalid where it is not even known what they should be."""
+    if not isinstance(document, dict):
+        raise SpecInvalid([Issue("", "wrong_type", "must be an object that describes a job; GET /v1/schemas/job tells how")])
+    fields: dict[str, Any] = document
+    kind = fields.get("kind")
+    if "kind" not in fields:
+        raise SpecInvalid([Issue("/kind", "missing", f"is required: one of {listed(KINDS)}")])
+    if not isinstance(kind, str) or kind not in KINDS:
+        written = f"unknown kind {quoted(kind)}; {nearest(kind, KINDS)}" if isinstance(kind, str) else f"must be {listed(KINDS)}"
+        raise SpecInvalid([Issue("/kind", "unknown_value", written)])
+    parts, issues = read_fields(KINDS[kind], fields)
+    return Draft(kind, frozenset(fields), parts, issues)
+
+
+def _fit_to_catalog(draft: Draft) -> None:
+    """Fit what names an entry of the catalog."""
+    for name, section in _NAMED[draft.kind]:
+        if draft.parts.get(name) is not None:
+            kind = draft.kind if section in ("models", "losses", "kernels") else None
+            fitted = load().fit(section, draft.parts[name], f"/{name}", kind)
+            draft.add(name, (fitted.value, fitted.issues))
+        elif name != "loss" and name in draft.parts:
+            draft.add(name, (None, [Issue(f"/{name}", "wrong_type", "must be an object, not null")]))
+    if draft.has("model"):
+        draft.parts["model"] = models.complete(draft.parts["model"])
+
+
+def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> None:
+    """What follows from the fields: the data's facts and binding, the objective, the mesh, the origin."""
+    if draft.has("data"):
+        draft.add("facts", find_facts(draft.parts["data"], find_dataset))
+    if draft.has("model", "data", "facts"):
+        _bind(draft, draft.parts["data"], draft.parts["facts"])
+    if draft.kind == "train" and draft.has("model"):
+        _settle_loss(draft)
+    if draft.has("mesh", "resources"):
+        draft.add("placement", place(draft.kind, draft.parts["mesh"], draft.parts["resources"]))
+    if draft.has("precision"):
+        draft.issues += check_precision(draft.kind, draft.parts["precision"])
+    if draft.parts.get("init_from") is not None:
+        _find_origin(draft, find_checkpoint)
+
+
+def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
+    names: list[str] = load().entry("models", draft.parts["model"]["type"])["args"]
+    if names and facts.format != "text":
+        draft.add("binding", bind(names, data.args, data.builtin, facts))
+
+
+def _settle_loss(draft: Draft) -> None:
+    """The model's own objective, where it has one and the job names none."""
+    if draft.parts.get("loss") is not None or ("loss" in draft.given and "loss" not in draft.parts):
+        return
+    if draft.parts["model"]["type"] == "transformer":
+        draft.parts["loss"] = {"type": "next_token"}
+        return
+    draft.parts.pop("loss", None)
+    binding = draft.parts.get("binding")
+    classes = binding is not None and binding.arguments["y"].is_integer
+    usual = "softmax_cross_entropy_with_integer_labels" if classes else "squared_error"
+    detail = f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{usual}"}}, or another of GET /v1/catalog/losses'
+    draft.issues.append(Issue("/loss", "missing", detail))
+
+
+def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
+    wanted = draft.parts["init_from"]
+    draft.add("origin", find_origin(wanted, find_checkpoint))
+    if not draft.has("origin"):
+        return
+    found: CheckpointFacts = draft.parts["origin"]
+    issues = list(check_origin(draft.kind, wanted, found))
+    draft.issues += issues
+    for check in () if issues else _origin_checks(draft.kind, wanted.what or default_what(draft.kind)):
+        draft.issues += check.apply(draft.parts)
+
+
+def _origin_checks(kind: str, what: str) -> tuple[Check, ...]:
+    if kind == "mcmc":
+        return mcmc_checks.WHOLE_ORIGIN_CHECKS
+    return train_checks.ORIGIN_CHECKS + (train_checks.WHOLE_ORIGIN_CHECKS if what == "all" else ())
+
+
+def _raise_any(issues: list[Issue]) -> None:
+    found = list(dict.fromkeys(issues))
+    if len(found) > MOST_ISSUES:
+        more = Issue("", "too_many", f"and {len(found) - MOST_ISSUES} more faults")
+        raise SpecInvalid([*found[:MOST_ISSUES], more])
+    if found:
+        raise SpecInvalid(found)
+
+
+def _finish(document: Any, draft: Draft) -> Spec:
+    resolved = resolve(draft)
+    warnings = [asdict(warning) for warning in [*draft.warnings, *warn_of_resolved(resolved)]]
+    resources, gib = resolved["resources"], resolved["resources"]["memory_gib"]
+    return Spec(
+        kind=draft.kind,
+        document=document,
+        resolved=resolved,
+        name=resolved["name"],
+        metadata=resolved["metadata"],
+        priority=resolved["priority"],
+        dataset_id=resolved["data"]["dataset"],
+        platform=resources["platform"],
+        devices=draft.parts["placement"].devices,
+        devices_open=draft.parts["placement"].open_axis is not None,
+        memory_bytes=None if gib is None else int(gib * GIB),
+        needs=sorted(_needs(draft.kind, resolved)),
+        total=resolved["steps"] if draft.kind == "train" else resolved["num_warmup"] + resolved["num_samples"],
+        unit="step" if draft.kind == "train" else "draw",
+        warnings=warnings,
+    )
+
+
+def _needs(kind: str, resolved: Mapping[str, Any]) -> set[str]:
+    return {*_named_entries(kind, resolved), *(f"label:{key}={value}" for key, value in resolved["resources"]["labels"].items())}
+
+
+def _named_entries(kind: str, resolved: Mapping[str, Any]) -> Iterator[str]:
+    for name, section in _NAMED[kind]:
+        for inner, value, _ in named(section, resolved[name], f"/{name}"):
+            yield f"{inner}/{value['type']}"

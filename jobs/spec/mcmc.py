@@ -1,0 +1,33 @@
+"""A sampling job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from jobs.spec.checkpoint import McmcCheckpoint
+from jobs.spec.data import Data
+from jobs.spec.envelope import Envelope
+from jobs.spec.stop import McmcStop
+
+MOST_DRAWS = 10**9
+MOST_CHAINS = 2**16
+
+
+class Mcmc(Envelope):
+    """A sampling job. `model` and `kernel` are fitted to the catalog."""
+
+    kind: Literal["mcmc"] = Field(description='"mcmc".')
+    model: Any = Field(
+        description='a model of the catalog, such as {"type": "eight_schools"}'
+    )
+    data: Data = Field(description='what was observed, such as {"builtin": "eight_schools"}')
+    kernel: Any = Field({"type": "NUTS"}, description="How chains move.")
+    num_warmup: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = Field(1000, description="Transitions of each chain to adapt in.")
+    num_samples: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(1000, description="Transitions of each chain after those.")
+    num_chains: Annotated[int, Field(ge=1, le=MOST_CHAINS)] = Field(4, description="Chains in all.")
+    thinning: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(1, description="Keep every so manyth draw.")
+    chain_method: Literal["auto", "vectorized", "parallel", "sequential"] = Field("auto", description="How the chains of a device run.")
+    checkpoint: McmcCheckpoint = Field(McmcCheckpoint(), description="When the job is saved.")
+    stop: McmcStop = Field(McmcStop(), description="When the job ends early.")

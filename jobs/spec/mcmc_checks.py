@@ -1,0 +1,76 @@
+"""The rules between the parts of a sampling job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.errors import Issue
+from jobs.spec import origin
+from jobs.spec.binding import Binding
+from jobs.spec.data import Data
+from jobs.spec.dataset import DatasetFacts
+from jobs.spec.draft import Check
+from jobs.spec.mesh import Placement
+
+Named = Mapping[str, Any]
+
+
+def _check_kind_of_data(data: Data, facts: DatasetFacts) -> Iterator[Issue]:
+    if facts.format == "text":
+        yield Issue("/data/dataset" if data.dataset else "/data", "wrong_kind", "is a text, and a sampler needs columns: use a table")
+
+
+def _check_columns(model: Named, binding: Binding) -> Iterator[Issue]:
+    for name, argument in binding.arguments.items():
+        if argument.axes > (2 if name == "x" else 1):
+            yield Issue(argument.pointer, "wrong_shape", "must be one plain column")
+    if model["type"] == "eight_schools" and binding.arguments["sigma"].minimum <= 0:
+        detail = "standard errors must be positive, and the least of these is not: leave those rows out"
+        yield Issue(binding.arguments["sigma"].pointer, "out_of_range", detail)
+
+
+def _check_chains(chains: int, placement: Placement) -> Iterator[Issue]:
+    parts = placement.axes["chains"]
+    if parts > 0 and chains % parts:
+        yield Issue("/num_chains", "not_divisible", f'must divide by mesh axis "chains" of size {parts}: each device takes equally many')
+
+
+def _check_thinning(thinning: int, samples: int) -> Iterator[Issue]:
+    if samples % thinning:
+        yield Issue("/num_samples", "not_divisible", f"must divide by thinning, which is {thinning}")
+
+
+def _check_kernel(kernel: Named) -> Iterator[Issue]:
+    if kernel["type"] == "HMC" and kernel["num_steps"] is None and kernel["trajectory_length"] is None:
+        yield Issue("/kernel/trajectory_length", "requires", "HMC needs num_steps or trajectory_length: set one of them")
+
+
+def _warn_of_kernel(kernel: Named) -> Iterator[Issue]:
+    if kernel["type"] == "HMC" and kernel["adapt_step_size"] and None not in (kernel["num_steps"], kernel["trajectory_length"]):
+        detail = "with both num_steps and trajectory_length the step size is fixed; set trajectory_length to null to adapt it"
+        yield Issue("/kernel/num_steps", "step_size_fixed", detail)
+
+
+def _warn_of_saves(checkpoint: Any, warmup: int, samples: int) -> Iterator[Issue]:
+    if "every_draws" in checkpoint.model_fields_set and checkpoint.every_draws > warmup + samples:
+        yield Issue("/checkpoint/every_draws", "never_reached", "is more than all draws, so the job is saved at its end alone")
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(("data", "facts"), _check_kind_of_data),
+    Check(("model", "binding"), _check_columns),
+    Check(("num_chains", "placement"), _check_chains),
+    Check(("thinning", "num_samples"), _check_thinning),
+    Check(("kernel",), _check_kernel),
+)
+WARNINGS: tuple[Check, ...] = (
+    Check(("kernel",), _warn_of_kernel),
+    Check(("checkpoint", "num_warmup", "num_samples"), _warn_of_saves),
+)
+WHOLE_ORIGIN_CHECKS: tuple[Check, ...] = (
+    Check(("model", "origin"), origin.check_same_model),
+    Check(("num_chains", "num_warmup", "thinning", "origin"), origin.check_same_chains),
+    Check(("kernel", "origin"), origin.check_same_kernel),
+    Check(("num_warmup", "num_samples", "origin"), origin.check_draws_left),
+)

@@ -1,0 +1,135 @@
+"""Starting from another job's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from jobs.errors import Issue
+from jobs.spec.catalog import load
+from jobs.spec.strict import Document, Name
+
+
+class InitFrom(Document):
+    """The checkpoint that a job starts from."""
+
+    job: Name = Field(description="The job that saved it.")
+    step: Annotated[int, Field(ge=0, lt=2**53)] | None = Field(None, description="The step; null: the job's newest checkpoint.")
+    what: Literal["params", "all"] | None = Field(
+        None, description="Parameters alone, or everything, so that the run goes on; null: params for training, all for sampling."
+    )
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """A committed checkpoint as the service knows it.
+
+    Attributes:
+        job_id, step: which one.
+        resolved_spec: of the job that saved it.
+    """
+
+    job_id: str
+    step: int
+    resolved_spec: dict[str, Any]
+
+
+FindCheckpoint = Callable[[str, int | None], CheckpointFacts | None]
+"""The checkpoint of a job at a step, or its newest where no step is given; None where there is no such job or checkpoint."""
+
+_FREE = {"transformer": {"dropout"}, "mlp": {"dropout", "activation"}, "cnn": {"dropout"}}
+"""Arguments of a model that do not change the shape of its parameters."""
+
+
+def default_what(kind: str) -> str:
+    """What a job takes from a checkpoint where it does not say."""
+    return "params" if kind == "train" else "all"
+
+
+def find_origin(origin: InitFrom, find: FindCheckpoint) -> tuple[CheckpointFacts | None, list[Issue]]:
+    """The checkpoint that `init_from` names, or why there is none."""
+    found = find(origin.job, origin.step)
+    if found is not None:
+        return found, []
+    newest = find(origin.job, None) if origin.step is not None else None
+    if newest is None:
+        return None, [Issue("/init_from/job", "not_found", "there is no such job, or it has no checkpoint; GET /v1/jobs lists the jobs")]
+    detail = f"the job has no checkpoint at this step; its newest is at step {newest.step}: leave the step out to take that one"
+    return None, [Issue("/init_from/step", "not_found", detail)]
+
+
+def check_origin(kind: str, origin: InitFrom, found: CheckpointFacts) -> Iterator[Issue]:
+    """Faults between a job and where it starts from that can be told from their kinds."""
+    if found.resolved_spec.get("kind") != kind:
+        yield Issue("/init_from/job", "incompatible", f"that job is not a {kind} job; name one that is")
+    elif kind == "mcmc" and origin.what == "params":
+        yield Issue("/init_from/what", "conflict", 'a sampler has no parameters to start from; use "all", which goes on with its chains')
+
+
+def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
+    """The arguments in which a model differs from the saved one, where they change what is stored."""
+    saved: dict[str, Any] = found.resolved_spec.get("model", {})
+    if model["type"] != saved.get("type"):
+        yield Issue("/model/type", "incompatible", f'must be "{saved.get("type")}", the model of the job in init_from')
+        return
+    free = _FREE.get(model["type"], set()) | ({"context"} if model.get("positions") == "rotary" else set())
+    for name, value in model.items():
+        if name not in free and value != saved.get(name):
+            yield Issue(f"/model/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved.get(name))}")
+
+
+def check_same_optimizer(optimizer: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether the optimizer's state can be taken over."""
+    if _form(optimizer) != _form(found.resolved_spec.get("optimizer")):
+        detail = 'must name the same transformations in the same order as the job in init_from; with what: "params" it may differ'
+        yield Issue("/optimizer", "incompatible", detail)
+
+
+def check_same_length(steps: int, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether there is anything left to do."""
+    if steps < found.step:
+        detail = f"must be at least {found.step}: steps count from the first job's start, and the checkpoint is at step {found.step}"
+        yield Issue("/steps", "out_of_range", detail)
+
+
+def check_same_chains(num_chains: int, num_warmup: int, thinning: int, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether the saved chains are those that the job wants."""
+    for name, value in (("num_chains", num_chains), ("num_warmup", num_warmup), ("thinning", thinning)):
+        saved = found.resolved_spec.get(name)
+        if value != saved:
+            yield Issue(f"/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved)}")
+
+
+def check_same_kernel(kernel: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether the saved chains move as the job wants."""
+    saved: dict[str, Any] = found.resolved_spec.get("kernel", {})
+    if kernel["type"] != saved.get("type"):
+        yield Issue("/kernel/type", "incompatible", f'must be "{saved.get("type")}", the kernel of the job in init_from')
+
+
+def check_draws_left(num_warmup: int, num_samples: int, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether there is anything left to draw."""
+    if num_warmup + num_samples < found.step:
+        detail = f"num_warmup and num_samples must come to at least {found.step}, the step of the checkpoint"
+        yield Issue("/num_samples", "out_of_range", detail)
+
+
+def _form(value: Any) -> Any:
+    """What of an optimizer decides about the form of its state: the types in it, and the switches that add or leave out parts."""
+    if isinstance(value, dict):
+        items: dict[str, Any] = value
+        if items.get("type") in load().sections["schedules"]:
+            return "schedule"
+        return {name: _form(item) for name, item in items.items() if not isinstance(item, float)}
+    if isinstance(value, list):
+        entries: list[Any] = value
+        return [_form(item) for item in entries]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,127 @@
+"""Reading a document field by field, with issues that a person can act on in place of pydantic's errors."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from jobs.errors import Issue
+from jobs.spec.pointers import LONGEST_TOKEN, count_of, join, listed, nearest, quoted
+from jobs.spec.strict import Document
+
+_TYPES = {
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "list_type": "an array",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+    "string_type": "a string",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_LENGTHS = {"too_long": ("max_length", "at most"), "too_short": ("min_length", "at least")}
+_TEXTS = {"string_too_long": ("max_length", "at most"), "string_too_short": ("min_length", "at least")}
+OWN_CODES = frozenset({"out_of_range", "wrong_type"})
+"""Codes that validators of this package raise by themselves, as `PydanticCustomError`."""
+
+_KEY = "[key]"
+"""What pydantic appends to the place of an object's key that is itself at fault."""
+
+
+def read_fields(model: type[Document], document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
+    """Read a document field by field, so that one that is wrong hides no fault of another.
+
+    Returns: the fields that are sound, defaults included, and everything that is wrong with the others.
+    """
+    sound: dict[str, Any] = {}
+    issues = [_unknown((name,), model) for name in document if name not in model.model_fields]
+    for name, field in model.model_fields.items():
+        if name in document:
+            issues += _read_field(model, name, document[name], sound)
+        elif field.is_required():
+            issues.append(Issue(join("", name), "missing", f"is required: {field.description}"))
+        else:
+            sound[name] = field.get_default(call_default_factory=True)
+    return sound, issues
+
+
+def _read_field(model: type[Document], name: str, value: Any, sound: dict[str, Any]) -> list[Issue]:
+    try:
+        sound[name] = _adapters(model)[name].validate_python(value, strict=True)
+    except ValidationError as error:
+        return [_issue(detail, (name, *detail["loc"]), model) for detail in error.errors(include_url=False, include_input=False)]
+    return []
+
+
+@cache
+def _adapters(model: type[Document]) -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in typing.get_type_hints(model, include_extras=True).items() if name in model.model_fields}
+
+
+def _issue(error: ErrorDetails, location: tuple[int | str, ...], model: type[Document]) -> Issue:
+    """One of pydantic's errors in our words."""
+    if error["type"] == "extra_forbidden":
+        return _unknown(location, model)
+    pointer = _pointer(token for token in location if token != _KEY)
+    code, detail = _words(error)
+    return Issue(pointer, code, f"is a name that {detail}" if location[-1] == _KEY else detail)
+
+
+def _words(error: ErrorDetails) -> tuple[str, str]:
+    """A code and a sentence for an error, by its kind."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _TYPES:
+        return "wrong_type", f"must be {_TYPES[kind]}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return "out_of_range", f"must be {words} {context[key]}"
+    if kind in _LENGTHS:
+        key, words = _LENGTHS[kind]
+        return "out_of_range", f"must hold {words} {count_of(context[key], 'entry')}"
+    if kind in _TEXTS:
+        key, words = _TEXTS[kind]
+        return "out_of_range", "must not be empty" if context[key] == 1 else f"must have {words} {context[key]} characters"
+    if kind == "missing":
+        return "missing", "is required"
+    if kind == "literal_error":
+        return "unknown_value", f"must be {context['expected'].replace(chr(39), chr(34))}"
+    if kind == "value_error":
+        return "invalid", str(context["error"])
+    if kind in OWN_CODES:
+        return kind, error["msg"]
+    if kind == "finite_number":
+        return "out_of_range", "must be a finite number"
+    return "invalid", f"is not valid ({kind.replace('_', ' ')})"
+
+
+def _unknown(location: tuple[int | str, ...], model: type[Document]) -> Issue:
+    """An issue about a field that is not known, with the nearest that are."""
+    name = str(location[-1])
+    holder = _document_at(model, location[:-1])
+    place = f' in {listed([".".join(map(str, location[:-1]))])}' if len(location) > 1 else ""
+    pointer = _pointer(location if len(name) <= LONGEST_TOKEN else location[:-1])
+    return Issue(pointer, "unknown_field", f"unknown field {quoted(name)}{place}; {nearest(name, holder.model_fields)}")
+
+
+def _document_at(model: type[Document], location: tuple[int | str, ...]) -> type[Document]:
+    """The kind of document at a place inside another."""
+    for token in location:
+        annotation: Any = model.model_fields[str(token)].annotation
+        kinds = [annotation, *typing.get_args(annotation)]
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Document))
+    return model
+
+
+def _pointer(tokens: Iterable[int | str]) -> str:
+    return join("", *tokens)

@@ -1,0 +1,114 @@
+"""From the sound parts of a job description to its resolved spec: every field present, every default fixed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.errors import Issue
+from jobs.spec import stop
+from jobs.spec.binding import Binding
+from jobs.spec.checkpoint import McmcCheckpoint, TrainCheckpoint
+from jobs.spec.data import Data
+from jobs.spec.draft import Draft
+from jobs.spec.envelope import SPEC_VERSION
+from jobs.spec.mesh import Placement
+from jobs.spec.numerics import resolve_precision
+from jobs.spec.origin import default_what
+from jobs.spec.resources import Resources
+
+Resolved = dict[str, Any]
+
+
+def resolve(draft: Draft) -> Resolved:
+    """The resolved spec of a draft without issues."""
+    own = _train(draft.parts, draft.given) if draft.kind == "train" else _mcmc(draft.parts)
+    return {"kind": draft.kind, "spec_version": SPEC_VERSION, **_common(draft.kind, draft.parts), **own}
+
+
+def warn_of_resolved(resolved: Mapping[str, Any]) -> Iterator[Issue]:
+    """Warnings that only the fixed defaults allow."""
+    keep = resolved["checkpoint"]["keep_best"]
+    if keep is not None:
+        save_every, eval_every = resolved["checkpoint"].get("every_steps"), resolved.get("eval_every")
+        yield from stop.warn_of_best(resolved["kind"], keep["metric"], save_every, eval_every)
+
+
+def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
+    placement: Placement = parts["placement"]
+    plain = ("name", "metadata", "priority", "timeout_seconds", "seed")
+    dumped = ("debug", "retries")
+    return {
+        **{name: parts[name] for name in plain},
+        **{name: parts[name].model_dump() for name in dumped},
+        "mesh": {"axes": placement.axes, "sharding": placement.preset, "rules": placement.overrides},
+        "precision": resolve_precision(kind, parts["precision"]),
+        "init_from": _origin(kind, parts),
+        "resources": _resources(parts["resources"], placement),
+    }
+
+
+def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
+    checkpoint = _train_checkpoint(parts["checkpoint"], parts["steps"])
+    plain = ("model", "loss", "optimizer", "grad_accumulation", "remat", "steps", "log_every")
+    evaluates = parts["data"].eval_fraction > 0 and "eval_every" not in given
+    return {
+        **{name: parts[name] for name in plain},
+        "data": _train_data(parts),
+        "eval_every": checkpoint["every_steps"] or _tenth(parts["steps"]) if evaluates else parts["eval_every"],
+        "checkpoint": checkpoint,
+        "stop": parts["stop"].model_dump(),
+    }
+
+
+def _mcmc(parts: Mapping[str, Any]) -> Resolved:
+    plain = ("model", "kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method")
+    checkpoint: McmcCheckpoint = parts["checkpoint"]
+    # A block's buffers are as long as it is, so it is never longer than the run.
+    every = min(checkpoint.every_draws, parts["num_warmup"] + parts["num_samples"])
+    return {
+        **{name: parts[name] for name in plain},
+        "data": {**_source(parts["data"]), "args": _args(parts)},
+        "checkpoint": checkpoint.model_dump() | {"every_draws": every},
+        "stop": parts["stop"].model_dump(),
+    }
+
+
+def _train_checkpoint(checkpoint: TrainCheckpoint, steps: int) -> Resolved:
+    """`every_steps` left out is a tenth of all, unless the job is saved by time; null is no rule by steps."""
+    if "every_steps" in checkpoint.model_fields_set or checkpoint.every_seconds is not None:
+        return checkpoint.model_dump()
+    return checkpoint.model_dump() | {"every_steps": _tenth(steps)}
+
+
+def _tenth(steps: int) -> int:
+    return max(1, steps // 10)
+
+
+def _train_data(parts: Mapping[str, Any]) -> Resolved:
+    data = parts["data"]
+    tokenizer = (data.tokenizer or "bytes") if parts["model"]["type"] == "transformer" else None
+    portions = ("batch_size", "shuffle_seed", "eval_fraction", "eval_batches")
+    return {**_source(data), **{name: getattr(data, name) for name in portions}, "tokenizer": tokenizer, "args": _args(parts)}
+
+
+def _source(data: Data) -> Resolved:
+    return {"dataset": data.dataset, "inline": data.inline, "builtin": data.builtin}
+
+
+def _args(parts: Mapping[str, Any]) -> dict[str, str | list[str]] | None:
+    binding: Binding | None = parts.get("binding")
+    return binding.args if binding is not None else None
+
+
+def _origin(kind: str, parts: Mapping[str, Any]) -> Resolved | None:
+    origin = parts["init_from"]
+    if origin is None:
+        return None
+    return {"job": origin.job, "step": parts["origin"].step, "what": origin.what or default_what(kind)}
+
+
+def _resources(resources: Resources, placement: Placement) -> Resolved:
+    devices = None if placement.open_axis is not None else math.prod(placement.axes.values())
+    return resources.model_dump() | {"devices": devices}

@@ -1,0 +1,70 @@
+"""When a job ends before its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jobs.errors import Issue
+from jobs.spec.checkpoint import Metric
+from jobs.spec.pointers import listed, nearest, quoted
+from jobs.spec.strict import Document
+
+MEASURED = {
+    "train": ("eval/loss", "train/loss", "grad_norm", "learning_rate", "step_seconds", "tokens_per_second", "samples_per_second"),
+    "mcmc": ("r_hat/max", "ess_bulk/min", "ess_tail/min", "divergences"),
+}
+"""Metrics of a job that have one value at a step."""
+
+
+class TrainStop(Document):
+    """When training ends early."""
+
+    on_nonfinite: Literal["fail", "ignore"] = Field("fail", description="What a loss that is not finite does to the job.")
+    metric: Metric | None = Field(None, description="The metric that must get better.")
+    mode: Literal["min", "max"] = Field("min", description="Whether less is better, or more.")
+    patience: Annotated[int, Field(ge=1, le=10**6)] | None = Field(None, description="Evaluations without a better value to bear with.")
+
+
+class McmcStop(Document):
+    """When sampling ends early: once every target is met. Looked at whenever the job is saved."""
+
+    min_ess_bulk: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
+        None, description="Effective sample size that every quantity must reach."
+    )
+    max_r_hat: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] | None = Field(
+        None, description="R-hat that no quantity may exceed."
+    )
+
+
+def check_stop(stop: TrainStop, eval_fraction: float | None) -> Iterator[Issue]:
+    """Faults between the stop rule and the evaluations it counts; `eval_fraction` is None where it is not known."""
+    if stop.metric is not None and stop.metric not in MEASURED["train"]:
+        yield Issue("/stop/metric", "unknown_value", f"unknown metric {quoted(stop.metric)}; {nearest(stop.metric, MEASURED['train'])}")
+    elif stop.patience is not None and stop.metric is None:
+        yield Issue("/stop/metric", "requires", 'patience needs a metric to watch: set it, for example to "eval/loss"')
+    elif stop.metric is not None and eval_fraction == 0:
+        named = "patience counts evaluations" if stop.metric not in {"eval/loss"} else "this metric is measured in evaluations"
+        yield Issue("/stop/metric", "requires", f"{named}, and the job has none: set data.eval_fraction, for example to 0.1")
+
+
+def warn_of_best(kind: str, metric: str, save_every: int | None, eval_every: int | None) -> Iterator[Issue]:
+    """Warnings about a metric that has no value at some steps that are saved."""
+    pointer = "/checkpoint/keep_best/metric"
+    if metric not in MEASURED[kind]:
+        detail = f"no metric {quoted(metric)} is measured by {kind} jobs, so none counts as best; use {listed(MEASURED[kind][:3])}"
+        yield Issue(pointer, "never_measured", detail)
+    elif kind == "train" and metric.startswith("eval/"):
+        if eval_every is None:
+            yield Issue(pointer, "never_measured", "is measured at the last step at most: set data.eval_fraction and eval_every")
+        elif save_every is None or save_every % eval_every:
+            detail = f"is measured every {eval_every} steps, and not at every step that is saved: let eval_every divide every_steps"
+            yield Issue(pointer, "seldom_measured", detail)
+
+
+def warn_of_idle_stop(stop: TrainStop) -> Iterator[Issue]:
+    """A warning where a metric is watched and nothing can come of it."""
+    if stop.metric is not None and stop.patience is None:
+        yield Issue("/stop/patience", "no_effect", "stop.metric has no effect without patience: set patience, or leave metric out")

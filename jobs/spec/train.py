@@ -1,0 +1,37 @@
+"""A training job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from jobs.spec.checkpoint import Every, TrainCheckpoint
+from jobs.spec.data import TrainData
+from jobs.spec.envelope import Envelope
+from jobs.spec.stop import TrainStop
+
+MOST_STEPS = 10**9
+
+
+class Train(Envelope):
+    """A training job. `model`, `loss` and `optimizer` are fitted to the catalog."""
+
+    kind: Literal["train"] = Field(description='"train".')
+    model: Any = Field(
+        description='a model of the catalog, such as {"type": "mlp", "in_features": 2, "out_features": 3}'
+    )
+    data: TrainData = Field(description='the data to learn from, such as {"dataset": "ds_…"} or {"builtin": "spirals"}')
+    loss: Any = Field(
+        None, description="What is minimised; left out: the model's own objective."
+    )
+    optimizer: Any = Field(
+        description='an optimizer of the catalog, such as {"type": "adamw", "learning_rate": 0.001}'
+    )
+    grad_accumulation: Annotated[int, Field(ge=1, le=10**6)] = Field(1, description="Parts that a batch is computed in, one after another.")
+    remat: Literal["none", "full"] = Field("none", description="Whether activations are computed again in the backward pass.")
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = Field(description="the number of optimizer updates, such as 1000")
+    eval_every: Every | None = Field(None, description="Steps between evaluations; left out: as often as checkpoints.")
+    log_every: Every = Field(1, description="Steps between metrics.")
+    checkpoint: TrainCheckpoint = Field(TrainCheckpoint(), description="When the job is saved.")
+    stop: TrainStop = Field(TrainStop(), description="When the job ends early.")

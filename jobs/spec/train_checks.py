@@ -1,0 +1,191 @@
+"""The rules between the parts of a training job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.errors import Issue
+from jobs.spec import models, origin, sharding, stop
+from jobs.spec.binding import Argument, Binding
+from jobs.spec.catalog import load
+from jobs.spec.checkpoint import TrainCheckpoint
+from jobs.spec.data import TrainData, part_sizes
+from jobs.spec.dataset import DatasetFacts, TextFacts
+from jobs.spec.draft import Check
+from jobs.spec.mesh import Placement
+from jobs.spec.optimizers import check_accumulation, check_schedules, warn_of_optimizer
+from jobs.spec.pointers import count_of
+from jobs.spec.stop import TrainStop
+
+TEXT_LOSSES = ("next_token", "softmax_cross_entropy_with_integer_labels")
+INTEGER_LOSS = "softmax_cross_entropy_with_integer_labels"
+Named = Mapping[str, Any]
+
+
+def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
+    pointer = "/data/dataset" if data.dataset is not None else "/data"
+    if model["type"] == "transformer" and facts.format != "text":
+        yield Issue(pointer, "wrong_kind", "holds columns, and a transformer learns from text: upload a text, or use an mlp or a cnn")
+    elif model["type"] != "transformer" and facts.format == "text":
+        yield Issue(pointer, "wrong_kind", f"is a text, and model {model['type']} learns from columns: use a table, or a transformer")
+    if model["type"] == "transformer" and data.args is not None:
+        yield Issue("/data/args", "conflict", "text has no columns to bind; leave args out")
+    if model["type"] != "transformer" and data.tokenizer is not None:
+        yield Issue("/data/tokenizer", "conflict", "only text is tokenised; leave the tokenizer out")
+
+
+def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
+    if facts.text is None or model["type"] != "transformer":
+        return
+    needed, why = _vocabulary(facts.text, data.tokenizer)
+    if model["vocab_size"] < needed:
+        yield Issue("/model/vocab_size", "too_small", f"must be at least {needed}: {why}")
+    tokens = facts.text.characters if data.tokenizer == "char" else facts.text.bytes
+    train, held_out = part_sizes(tokens, data.eval_fraction)
+    window = model["context"] + 1
+    if train < window:
+        detail = f"{train} of the text's {tokens} tokens are left to train on, and one sample takes {window}: shorten model.context"
+        yield Issue("/model/context", "too_long", f"{detail}, or use more text")
+    elif data.eval_fraction and held_out < window:
+        detail = f"holds out {count_of(held_out, 'token')}, and one sample takes {window}: make it greater, or shorten model.context"
+        yield Issue("/data/eval_fraction", "too_small", detail)
+
+
+def _vocabulary(text: TextFacts, tokenizer: str | None) -> tuple[int, str]:
+    if tokenizer == "char":
+        return text.distinct_characters, f"the text has {text.distinct_characters} different characters"
+    return text.max_byte + 1, f"the text's largest byte is {text.max_byte}"
+
+
+def _check_rows(data: TrainData, binding: Binding) -> Iterator[Issue]:
+    train, held_out = part_sizes(binding.rows, data.eval_fraction)
+    if train < data.batch_size:
+        detail = f"is more than the {count_of(train, 'row')} there are to train on: make it smaller, or use more data"
+        yield Issue("/data/batch_size", "out_of_range", detail)
+    if data.eval_fraction and held_out < 1:
+        detail = f"holds out less than one of {count_of(binding.rows, 'row')}: make it greater, or 0 for no evaluation"
+        yield Issue("/data/eval_fraction", "too_small", detail)
+
+
+def _check_inputs(model: Named, binding: Binding) -> Iterator[Issue]:
+    x = binding.arguments["x"]
+    if model["type"] == "mlp" and x.width != model["in_features"]:
+        detail = f"must be {x.width}, the numbers in a row of x, or x must be bound to {count_of(model['in_features'], 'column')}"
+        yield Issue("/model/in_features", "mismatch", detail)
+    if model["type"] == "cnn":
+        height, width, channels = model["in_shape"]
+        if x.width != height * width * channels:
+            detail = f"multiplies to {height * width * channels}, and a row of x holds {count_of(x.width, 'number')}"
+            yield Issue("/model/in_shape", "mismatch", detail)
+
+
+def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issue]:
+    targets, y = load().entry("losses", loss["type"])["targets"], binding.arguments["y"]
+    if targets["kind"] == "integer":
+        yield from _check_labels(model, loss, y)
+    elif targets["kind"] == "values":
+        if y.width != model["out_features"]:
+            detail = f"must be {y.width}: loss {loss['type']} compares each output with a value of y, and a row of y has {y.width}"
+            yield Issue("/model/out_features", "mismatch", detail)
+        low, high = targets.get("minimum"), targets.get("maximum")
+        if low is not None and (y.minimum < low or y.maximum > high):
+            detail = f"loss {loss['type']} takes targets from {low} to {high}, and these go from {y.minimum:g} to {y.maximum:g}"
+            yield Issue(y.pointer, "out_of_range", f"{detail}: scale them, or use another loss")
+
+
+def _check_labels(model: Named, loss: Named, y: Argument) -> Iterator[Issue]:
+    outputs = model["out_features"]
+    if not y.is_integer:
+        yield Issue(y.pointer, "wrong_type", f"loss {loss['type']} takes integer labels: convert the column, or use squared_error")
+    elif y.axes != 1:
+        yield Issue(y.pointer, "wrong_shape", f"loss {loss['type']} takes one label for each row: bind y to one plain column")
+    elif outputs < 2:
+        yield Issue("/model/out_features", "out_of_range", f"must be at least 2 with loss {loss['type']}: one output for each class")
+    elif y.minimum < 0:
+        yield Issue(y.pointer, "out_of_range", f"labels count from 0, and the least of these is {y.minimum:g}")
+    elif y.maximum >= outputs:
+        detail = f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {int(y.maximum)}, and each class takes one output"
+        yield Issue("/model/out_features", "too_small", detail)
+
+
+def _check_loss(model: Named, loss: Named) -> Iterator[Issue]:
+    if model["type"] == "transformer" and loss["type"] not in TEXT_LOSSES:
+        yield Issue("/loss/type", "conflict", 'a transformer learns by "next_token": use that, or leave loss out')
+    elif model["type"] != "transformer" and loss["type"] == "next_token":
+        detail = f'is for text: for an {model["type"]} use one such as "{INTEGER_LOSS}" (classes) or "squared_error" (numbers)'
+        yield Issue("/loss/type", "conflict", detail)
+
+
+def _check_batch(data: TrainData, pieces: int, placement: Placement) -> Iterator[Issue]:
+    if data.batch_size % pieces:
+        yield Issue("/data/batch_size", "not_divisible", f"must divide by grad_accumulation, which is {pieces}")
+        return
+    axis = placement.rules["batch"]
+    parts = placement.axes[axis] if axis is not None else 1
+    if parts > 0 and data.batch_size // pieces % parts:
+        each = f" of each of the {pieces} accumulated parts" if pieces > 1 else ""
+        detail = f'the batch{each} must divide by mesh axis "{axis}" of size {parts}: use a multiple of {pieces * parts}'
+        yield Issue("/data/batch_size", "not_divisible", detail)
+
+
+def _check_sharding(model: Named, placement: Placement) -> Iterator[Issue]:
+    rules, sizes = placement.rules, models.logical_sizes(model)
+    yield from sharding.check_conflicts(rules, models.together(model))
+    yield from sharding.check_sizes(rules, sizes, placement.axes)
+    if placement.preset != "replicated":
+        yield from sharding.check_use(rules, {"batch", *(axis for axis, _, _ in sizes)}, placement.axes)
+
+
+def _warn_of_copies(model: Named, placement: Placement) -> Iterator[Issue]:
+    if placement.preset == "replicated":
+        sizes = models.logical_sizes(model)
+        idle = sharding.check_use(placement.rules, {"batch", *(axis for axis, _, _ in sizes)}, placement.axes)
+        for issue in idle:
+            yield Issue(issue.pointer, issue.code, 'with "replicated" every device of this axis computes the same; "dp" splits the batch')
+
+
+def _check_evaluation(data: TrainData, eval_every: int | None) -> Iterator[Issue]:
+    if data.eval_fraction > 0:
+        return
+    for pointer, value in (("/eval_every", eval_every), ("/data/eval_batches", data.eval_batches)):
+        if value is not None:
+            detail = "there is nothing to evaluate on: set data.eval_fraction, for example to 0.1, or leave this field out"
+            yield Issue(pointer, "requires", detail)
+
+
+def _check_stop(rule: TrainStop, data: TrainData) -> Iterator[Issue]:
+    yield from stop.check_stop(rule, data.eval_fraction)
+
+
+def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
+    if checkpoint.every_steps is not None and checkpoint.every_steps > steps:
+        yield Issue("/checkpoint/every_steps", "never_reached", "is more than all steps, so the job is saved at its end alone")
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(("model",), models.check_model),
+    Check(("model", "data", "facts"), _check_kind_of_data),
+    Check(("model", "data", "facts"), _check_text),
+    Check(("data", "binding"), _check_rows),
+    Check(("model", "binding"), _check_inputs),
+    Check(("model", "loss"), _check_loss),
+    Check(("model", "loss", "binding"), _check_targets),
+    Check(("data", "grad_accumulation", "placement"), _check_batch),
+    Check(("model", "placement"), _check_sharding),
+    Check(("data", "eval_every"), _check_evaluation),
+    Check(("stop", "data"), _check_stop),
+    Check(("optimizer",), check_schedules),
+    Check(("optimizer", "grad_accumulation"), check_accumulation),
+)
+WARNINGS: tuple[Check, ...] = (
+    Check(("model", "placement"), _warn_of_copies),
+    Check(("checkpoint", "steps"), _warn_of_saves),
+    Check(("stop",), stop.warn_of_idle_stop),
+    Check(("optimizer", "steps"), warn_of_optimizer),
+)
+ORIGIN_CHECKS: tuple[Check, ...] = (Check(("model", "origin"), origin.check_same_model),)
+WHOLE_ORIGIN_CHECKS: tuple[Check, ...] = (
+    Check(("optimizer", "origin"), origin.check_same_optimizer),
+    Check(("steps", "origin"), origin.check_same_length),
+)
