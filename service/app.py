@@ -17,7 +17,26 @@ from jobs.protocol import Probe
 from service.context import Context
 from service.db.engine import Database
 from service.domain import sweeper
-from service.http import control, events, health, jobs, leases, openapi, problems, stream, workers
+from service.http import (
+    artifacts,
+    catalog,
+    checkpoints,
+    control,
+    datasets,
+    events,
+    files,
+    health,
+    jobs,
+    leases,
+    logs,
+    metrics,
+    openapi,
+    problems,
+    prometheus,
+    stream,
+    uploads,
+    workers,
+)
 from service.http.auth import Gate
 from service.settings import Settings
 from service.signals import Signals
@@ -25,7 +44,10 @@ from service.storage.local import LocalStore
 
 LOG = logging.getLogger(__name__)
 
-ROUTERS = (jobs, control, events, stream, workers, leases, health)
+ROUTERS = (
+    *(jobs, control, events, stream, metrics, logs, checkpoints, files, artifacts),
+    *(datasets, catalog, workers, leases, uploads, prometheus, health),
+)
 CLOSING = "closing"
 TIDY_SECONDS = 60.0
 

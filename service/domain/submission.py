@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from jobs.spec.job import Spec, read_spec
 from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.ids import new_id
+from jobs.spec.data import FindDataset
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
+from jobs.spec.job import Spec, read_spec
+from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.states import TERMINAL, Phase, Status
 from service.db.queries import checkpoints, datasets, jobs
 from service.domain import idempotency
@@ -21,7 +23,6 @@ from service.domain.lifecycle import Change, locked
 from service.signals import QUEUE
 
 LONGEST_NEED = 400
-Found = tuple[str, int, dict[str, Any]]
 
 
 def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticket) -> Answer:
@@ -58,7 +59,7 @@ def read(connection: Connection, project: str, document: dict[str, Any]) -> Spec
     return spec
 
 
-def _dataset_finder(connection: Connection, project: str) -> Callable[[str], DatasetFacts | None]:
+def _dataset_finder(connection: Connection, project: str) -> FindDataset:
     def find(dataset_id: str) -> DatasetFacts | None:
         row = datasets.get(connection, project, dataset_id)
         return None if row is None else _facts(row)
@@ -72,13 +73,13 @@ def _facts(row: Row[Any]) -> DatasetFacts:
     return DatasetFacts(row.id, row.format, row.bytes, row.rows, columns, text)
 
 
-def _checkpoint_finder(connection: Connection, project: str) -> Callable[[str, int | None], Found | None]:
-    def find(job_id: str, step: int | None) -> Found | None:
+def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:
+    def find(job_id: str, step: int | None) -> CheckpointFacts | None:
         job = jobs.get(connection, project, job_id)
         if job is None:
             return None
         row = checkpoints.newest(connection, job_id) if step is None else checkpoints.get(connection, job_id, step)
-        return None if row is None else (job_id, row.step, job.resolved_spec)
+        return None if row is None else CheckpointFacts(job_id, row.step, job.resolved_spec)
 
     return find
 
@@ -107,7 +108,7 @@ def _row(change: Change, project: str, spec: Spec) -> dict[str, Any]:
         "platform": spec.platform,
         "devices": spec.devices,
         "devices_open": spec.devices_open,
-        "memory_bytes": spec.memory_bytes,
+        "memory_bytes": spec.memory_bytes or 0,
         "timeout_seconds": spec.resolved["timeout_seconds"],
         "total": spec.total,
         "unit": spec.unit,

@@ -6,12 +6,12 @@ That is: how refusals look, which of them every route can give, the key, and the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from jobs.spec.schema import job_schema
 
+from jobs.spec.schema import job_schema
 from service.http.problems import MEDIA_TYPE, Problem
 
 Schema = dict[str, Any]
@@ -85,23 +85,11 @@ def _document(app: FastAPI) -> Schema:
 
 
 def _job_schemas() -> dict[str, Schema]:
-    """The spec's schema as components: its own definitions move beside it under a name of their own."""
-    schema = _renamed(job_schema())
-    parts = schema.pop("$defs", {})
+    """The spec's schema as components: its own definitions stand beside it under names of their own."""
+    schema = job_schema(f"{JOB}.")
+    parts: dict[str, Schema] = schema.pop("$defs", {})
     schema.pop("$schema", None)
-    schema.pop("$id", None)
     return {"JobSpec": schema, **{f"JobSpec.{name}": part for name, part in parts.items()}}
-
-
-def _renamed(value: Any) -> Any:
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value)
-        return {key: _target(item) if key == "$ref" else _renamed(item) for key, item in items.items()}
-    return [_renamed(element) for element in cast("list[Any]", value)] if isinstance(value, list) else value
-
-
-def _target(reference: str) -> str:
-    return reference.replace("#/$defs/", "#/components/schemas/JobSpec.")
 
 
 def _complete(path: str, operation: Schema) -> None:
