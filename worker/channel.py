@@ -6,7 +6,8 @@ From the agent, first and once:
     {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
      "dataset": "/…" | null, "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null}
     `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
-    `outputs`: a folder that holds the verified outputs of `resume`. `dataset`: a verified data file.
+    `outputs`: the folder of outputs (`outputs/` below `directory`), where the verified outputs of `resume` lie already.
+    `dataset`: a verified data file.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
 
@@ -14,12 +15,12 @@ From the child:
     {"type": "devices", "platform": "cpu", "device_kind": "cpu", "count": 8}
     {"type": "phase", "phase": "compiling", "step": 0}
     {"type": "progress", "step": 12}                     a step that is done on the devices
-    {"type": "metrics", "step": 12, "labels": {}, "values": {"train/loss": 2.5}}      NaN and infinities as "NaN", "Infinity", "-Infinity"
+    {"type": "metrics", "step": 12, "labels": {}, "values": {"train/loss": 2.5}}     not finite: "NaN", "Infinity", "-Infinity"
     {"type": "checkpoint", "step": 200, "metrics": {…}, "outputs": ["draws/00000250.npz", …]}   durable; all outputs up to the step
     {"type": "event", "event": "compile.finished", "data": {…}}
     {"type": "handled", "command": "checkpoint"}
-    {"type": "end", "ending": "succeeded", "step": 2000, "error": null | {code, message, param}, "seconds": {…}, "result": {…} | null,
-     "artifacts": ["posterior.nc", …]}                   the last line; without it, the way the process died tells the story
+    {"type": "end", "ending": "succeeded", "step": 2000, "error": null | {code, message, param}, "seconds": {…},
+     "result": {…} | null, "artifacts": ["posterior.nc", …]}     the last line; without it, the way the process died tells the story
 """
 
 from __future__ import annotations

@@ -166,17 +166,16 @@ def forget_corrupt(write: Write, context: Context, job_id: str, step: int) -> bo
     return bool(rows)
 
 
-def change(write: Write, job_id: str, step: int, values: dict[str, Any]) -> Row[Any]:
+def change(write: Write, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
     """Set `pinned` or `expires_at` of a checkpoint; the job's policy acts on it with the next commit, or when it expires.
 
     Raises:
-        NotFound: the job has no such checkpoint.
+        NotFound: it has just been deleted.
     """
-    row = checkpoints.change(write.connection, job_id, step, values) if values else None
-    row = row or checkpoints.get(write.connection, job_id, step)
-    if row is None:
+    changed = checkpoints.change(write.connection, row.job_id, row.step, values) if values else row
+    if changed is None:
         raise _no_such()
-    return row
+    return changed
 
 
 def named(connection: Connection, project: str, job_id: str, name: str) -> Row[Any]:

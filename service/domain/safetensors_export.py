@@ -153,12 +153,13 @@ def header(step: int, arrays: Sequence[Tensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def content(store: Store, arrays: Sequence[Tensor]) -> Iterator[bytes]:
-    """What follows the header, one array at a time.
+def whole(store: Store, head: bytes, arrays: Sequence[Tensor]) -> Iterator[bytes]:
+    """The exported file, one array at a time.
 
     Raises:
         CheckpointCorrupt: a file is not what its manifest says; the export then lacks its end.
     """
+    yield head
     for one in arrays:
         array = np.ascontiguousarray(_opened(store, one.driver, one.files).read().result())
         raw = array.reshape(-1).view(np.uint8)

@@ -1,0 +1,114 @@
+"""A child's messages as its agent reads them (`channel.py` tells what each means).
+
+The child may run code of a user, so nothing it says is taken unread: a line that does not fit ends the attempt.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from jobs.errors import MeshyardError
+from jobs.protocol import Ending, Failure, Happened, MetricName, RelativePath, Step
+from jobs.spec.strict import Document, Json, Name, Text
+
+Nonfinite = Literal["NaN", "Infinity", "-Infinity"]
+Value = float | Nonfinite
+
+
+class Misspoken(MeshyardError):
+    """A child's line is not a message."""
+
+
+class Devices(Document):
+    """The devices the child has opened."""
+
+    type: Literal["devices"]
+    platform: Name
+    device_kind: Name
+    count: int
+
+
+class Phased(Document):
+    """A phase begins."""
+
+    type: Literal["phase"]
+    phase: Name
+    step: Step
+
+
+class Progress(Document):
+    """A step is done on the devices."""
+
+    type: Literal["progress"]
+    step: Step
+
+
+class Metrics(Document):
+    """Values at a step."""
+
+    type: Literal["metrics"]
+    step: Step
+    labels: dict[Name, Text] = Field(default_factory=dict[str, str])
+    values: dict[MetricName, Value]
+
+
+class Checkpointed(Document):
+    """A checkpoint is whole on disk. `outputs`: all outputs of the job up to its step."""
+
+    type: Literal["checkpoint"]
+    step: Step
+    metrics: dict[MetricName, Value | None] = Field(default_factory=dict[str, Value | None])
+    outputs: list[RelativePath] = Field(default_factory=list[str])
+
+
+class Eventful(Document):
+    """Something to be told among the job's events."""
+
+    type: Literal["event"]
+    event: Annotated[str, Field(max_length=100)]
+    data: dict[str, Json] = Field(default_factory=dict[str, Json])
+
+    def happened(self) -> Happened:
+        """The same as the service hears it."""
+        return Happened(type=self.event, data=self.data)
+
+
+class Handled(Document):
+    """A command has been carried out."""
+
+    type: Literal["handled"]
+    command: Name
+
+
+class End(Document):
+    """The last message."""
+
+    type: Literal["end"]
+    ending: Ending
+    step: Step
+    error: Failure | None = None
+    seconds: dict[Name, float] = Field(default_factory=dict[str, float])
+    result: dict[str, Json] | None = None
+    artifacts: list[RelativePath] = Field(default_factory=list[str])
+
+
+Heard = Devices | Phased | Progress | Metrics | Checkpointed | Eventful | Handled | End
+
+_READER: TypeAdapter[Heard] = TypeAdapter(Annotated[Heard, Field(discriminator="type")])
+
+
+def read(line: bytes) -> Heard:
+    """The message of a line.
+
+    Raises:
+        Misspoken: it is none.
+    """
+    try:
+        # No text of ours may hold NUL: PostgreSQL cannot keep it.
+        return _READER.validate_json(line.replace(b"\\u0000", b"\\ufffd"))
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise Misspoken(f"{place or 'line'}: {fault['msg']}") from error

@@ -1,0 +1,151 @@
+"""A fixed share of the worker's devices, on which jobs run one after another, each in a child of its own.
+
+A spare child is kept ready: it has imported the libraries and waits. The next one is started when a job has done its first step, so
+that its imports do not compete with that job's compilation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.protocol import Assignment, FileStorage
+from worker.api import Service
+from worker.backoff import Backoff
+from worker.child import Child, Launcher
+from worker.keeper import Equipment, Keeper
+from worker.membership import Membership
+from worker.orders import Graces
+from worker.places import Datasets, Place, SharedFolder, ThroughService
+from worker.room import Room
+from worker.transfer import Digests
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all slots of a worker share.
+
+    Attributes:
+        service: the service.
+        membership: how it knows this worker.
+        launcher: starts children.
+        room: this process's folder.
+        digests: of data files seen before.
+        datasets: downloaded data.
+        graces: how long children may take over things.
+        virtual: whether the devices are virtual CPU devices, made by each child for itself.
+        exclusive: whether a device belongs to one process at a time, so that a child must be told which it may open.
+    """
+
+    service: Service
+    membership: Membership
+    launcher: Launcher
+    room: Room
+    digests: Digests
+    datasets: Datasets
+    graces: Graces
+    virtual: bool
+    exclusive: bool
+
+
+class Slot:
+    """One share.
+
+    Args:
+        number: counted from 0.
+        device_ids: the devices it owns.
+        workshop: what it shares with the others.
+        on_drain: called when the service wants the worker empty.
+    """
+
+    def __init__(self, number: int, device_ids: list[int], workshop: Workshop, on_drain: Callable[[], None]) -> None:
+        self.number = number
+        self.device_ids = device_ids
+        self._workshop = workshop
+        self._on_drain = on_drain
+        self._spare: Child | None = None
+        self._starting = asyncio.Lock()
+        self._backoff = Backoff(first_seconds=0.5, most_seconds=60.0)
+        self._warming: asyncio.Task[Child] | None = None
+        self._hurry: bool | None = None
+        self.keeper: Keeper | None = None
+        """Who looks after the attempt that runs here now."""
+
+    async def warm(self) -> Child:
+        """A living spare. One that died before it was used is replaced, ever more slowly.
+
+        Raises:
+            OSError: no child can be started.
+        """
+        async with self._starting:
+            if self._spare is not None and not self._spare.alive:
+                exit_ = await self._spare.stop()
+                seconds = self._backoff.next_seconds()
+                log.error("a child that waited for work died (status %d); the next starts in %.1f s", exit_.returncode, seconds)
+                self._spare = None
+                await asyncio.sleep(seconds)
+            if self._spare is None:
+                self._spare = await self._workshop.launcher.start()
+            return self._spare
+
+    async def run(self, assignment: Assignment) -> None:
+        """Run an attempt, from its claim to its finish."""
+        workshop = self._workshop
+        scratch = workshop.room.scratch(assignment.attempt_id)
+        try:
+            child = await self.warm()
+            self._spare = None
+            self._backoff.reset()
+            place = self._place(assignment, scratch)
+            equipment = self._equipment(assignment, scratch)
+            self.keeper = Keeper(workshop.service, assignment, child, place, equipment, self._on_drain, self._warm_next)
+            if self._hurry is not None:
+                self.keeper.drain(hurry=self._hurry)
+            await self.keeper.run()
+        finally:
+            self.keeper = None
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+    def drain(self, *, hurry: bool) -> None:
+        """Have whatever runs here, now or from now on, hand its job back.
+
+        Args:
+            hurry: the process itself must end soon.
+        """
+        self._hurry = hurry
+        if self.keeper is not None:
+            self.keeper.drain(hurry=hurry)
+
+    async def close(self) -> None:
+        """End the spare."""
+        if self._warming is not None:
+            await asyncio.gather(self._warming, return_exceptions=True)
+        if self._spare is not None:
+            self._spare.discard()
+            await self._spare.stop()
+
+    def _warm_next(self) -> None:
+        if self._hurry is None:
+            self._warming = asyncio.create_task(self.warm())
+
+    def _place(self, assignment: Assignment, scratch: Path) -> Place:
+        workshop = self._workshop
+        if isinstance(assignment.storage, FileStorage):
+            return SharedFolder(workshop.membership.root(assignment.storage), assignment, workshop.digests)
+        return ThroughService(workshop.service, assignment, scratch, workshop.datasets)
+
+    def _equipment(self, assignment: Assignment, scratch: Path) -> Equipment:
+        workshop = self._workshop
+        return Equipment(
+            cpu_devices=assignment.devices if workshop.virtual else None,
+            device_ids=self.device_ids[: assignment.devices] if workshop.exclusive else None,
+            compile_cache=workshop.room.compile_cache(self.number),
+            backlog=scratch / "reports",
+            graces=workshop.graces,
+        )
