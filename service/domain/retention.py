@@ -49,7 +49,7 @@ def _is_over(one: Kept, now: int, wanted: set[int]) -> bool:
 
 def _latest(kept: Sequence[Kept], count: int | None) -> list[int]:
     steps = [one.step for one in kept]
-    return steps if count is None else steps[-count:]
+    return steps if count is None else steps[max(0, len(steps) - count) :]
 
 
 def _best(kept: Sequence[Kept], rule: Mapping[str, Any] | None) -> list[int]:
