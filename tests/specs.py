@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
 from jobs.spec.job import read_spec
+
+COMPILE_CACHE = Path(tempfile.gettempdir()) / f"meshyard-tests-{os.getuid()}-{sys.version_info.minor}"
+"""Compiled programs, kept from one test to the next: most of a test's time would go into compiling what another has compiled."""
 
 TEXT = DatasetFacts("ds_text", "text", 200_000, None, [], TextFacts(200_000, 200_000, 60, 126))
 SCHOOLS: dict[str, Any] = {"y": [28, 8, -3, 7, -1, 1, 18, 12], "sigma": [15, 10, 16, 11, 9, 11, 10, 18]}

@@ -48,7 +48,8 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     outputs = Outputs(Path(start["outputs"]), began_at)
     with talk.interruptible(began_at):
         talk.enter("restoring" if start["resume"] else "compiling", began_at)
-        talk.send({"type": "devices", **devices.describe()})
+        found = devices.describe()
+        talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
         dataset = assignment["dataset"]
         path = Path(start["dataset"]) if start["dataset"] else None
         program = build_program(spec, assignment["mesh_axes"], path, dataset["format"] if dataset else None)

@@ -61,7 +61,7 @@ class McmcProgram:
         try:
             # Not under `jax.jit`: compiled, the first gradient would differ in its last bit from NumPyro's own.
             sections = jax.device_put(self._fresh(), self._shardings)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
         energy = np.asarray(sections["kernel_state"].potential_energy)
         if not np.all(np.isfinite(energy)):

@@ -52,7 +52,7 @@ class ChildProcess:
         self.tell({
             "type": "start", "assignment": assignment, "directory": str(folder), "resume": str(resume) if resume else None,
             "outputs": str(outputs or folder / "outputs"), "dataset": str(dataset) if dataset else None, "cpu_devices": devices,
-            "device_ids": None, "compile_cache": None,
+            "device_ids": None, "compile_cache": str(specs.COMPILE_CACHE),
         })  # fmt: skip
 
     def tell(self, message: Message) -> None:

@@ -16,6 +16,7 @@ from jobs.errors import UserFault
 from jobs.programs import posterior
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
+from jobs.programs.registry import build_program
 from tests import specs
 from tests.jobs.programs import running
 
@@ -128,7 +129,9 @@ def test_it_stops_when_every_target_is_met_and_not_before(tmp_path: Path) -> Non
 
 
 def test_a_density_that_is_nowhere_finite_is_refused() -> None:
-    program = running.build(specs.schools(data={"inline": {"y": [1.0, 2.0], "sigma": [0.0, 0.0]}}))
+    spec = specs.resolve(specs.schools())
+    spec["data"]["inline"]["sigma"] = [0.0] * 8  # the job language would refuse it; a dataset of its own could still hold it
+    program = build_program(spec, {"chains": 1}, None, None)
     with pytest.raises(UserFault) as caught:
         program.init()
     assert caught.value.param == "/model"

@@ -56,7 +56,7 @@ def test_state_is_born_sharded_where_the_rules_place_it(text: Path) -> None:
     kernel = sections["params"]["blocks.0.attention.qkv.kernel"]  # (embed 32, 3, heads 8, 4)
     assert kernel.addressable_shards[0].data.shape == (8, 3, 4, 4)
     moments = [leaf for leaf in jax.tree.leaves(sections["opt_state"]) if leaf.shape == kernel.shape]
-    assert len(moments) == 2  # Adam's two
+    assert len(moments) == 4  # Adam's two for each of two blocks
     assert all(moment.sharding == kernel.sharding for moment in moments)
 
 
