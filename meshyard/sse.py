@@ -25,6 +25,8 @@ class Parser:
         self._event = ""
         self._id: str | None = None
         self._data: list[str] = []
+        self.lines = 0
+        """Whole lines seen so far, pings and all: whether whoever sends speaks this language."""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The events that end in this chunk. Comments (pings) give none."""
@@ -33,6 +35,7 @@ class Parser:
         held = text[-1:] if text.endswith(b"\r") else b""
         lines = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._pending = lines.pop() + held
+        self.lines += len(lines)
         frames = (self._line(line.decode(errors="replace")) for line in lines)
         return [frame for frame in frames if frame is not None]
 

@@ -82,9 +82,10 @@ def _listen(state: _Watch) -> Items[Event | Metrics]:
             chunk = yield from read(stream)
             if not chunk:
                 break
-            heard, state.failures = True, 0
+            heard = True
             for frame in parser.feed(chunk):
                 yield from _take(state, frame)
+            state.failures = 0 if parser.lines else state.failures
         yield Close(stream)
     except (APIConnectionError, ServerError) as error:
         if not state.connected or state.failures >= PATIENCE:
