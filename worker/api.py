@@ -23,7 +23,6 @@ Answer = TypeVar("Answer", bound=BaseModel)
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 BEAT_SECONDS = 5.0
-CHUNK_BYTES = 1024 * 1024
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 that say "not now" and nothing about the request."""
 
@@ -148,7 +147,7 @@ class Service:
                     await response.aread()
                     _check(response)
                     raise Refused(response.status_code, "no_range", "the service did not give the part of the file asked for")
-                yield response.aiter_raw(CHUNK_BYTES)
+                yield response.aiter_raw()
         except httpx.RequestError as error:
             raise Unreachable(_sentence(error)) from error
 

@@ -86,6 +86,9 @@ class SharedFolder:
     async def prepare(self) -> Inputs:
         """Verify in place; outputs of earlier attempts are linked into the attempt's own folder."""
         assignment = self._assignment
+        if assignment.resume is not None and not (self._root / "jobs").is_dir():
+            # A folder that has come unmounted must not cost a job its checkpoints.
+            raise InfraFault("storage_failed", f"The artifact folder {self._root} is not there any more.")
         try:
             outputs = self.directory / "outputs"
             outputs.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,7 @@ class SharedFolder:
         try:
             await for_each(resume.files, lambda file: verify(below(folder, file.path), file))
         except Mismatch as error:
-            raise self._corrupt(resume, error) from error
+            raise _checkpoint_corrupt(resume, error) from error
         return folder
 
     async def _outputs(self, resume: Resume, target: Path) -> dict[str, Known]:
@@ -133,14 +136,8 @@ class SharedFolder:
         try:
             await for_each(resume.outputs, take)
         except Mismatch as error:
-            raise self._corrupt(resume, error) from error
+            raise _checkpoint_corrupt(resume, error) from error
         return known
-
-    def _corrupt(self, resume: Resume, error: Mismatch) -> InfraFault:
-        # A folder that has come unmounted must not cost a job its checkpoints.
-        if not (self._root / "jobs").is_dir():
-            return InfraFault("storage_failed", "The artifact folder is not there any more.")
-        return _checkpoint_corrupt(resume, error)
 
 
 class ThroughService:

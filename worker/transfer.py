@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from jobs.errors import MeshyardError
 from jobs.protocol import File
-from worker.api import CHUNK_BYTES, Refused, Service, Unreachable
+from worker.api import Refused, Service, Unreachable
 from worker.backoff import persist
 
 Item = TypeVar("Item")
 Identity = tuple[int, int, int, int]
 
 AT_ONCE = 8
+CHUNK_BYTES = 1024 * 1024
 PART = ".part"
 MOST_CONFLICTS = 10
 
@@ -156,7 +157,7 @@ async def _append(service: Service, address: str, part: Path, size: int) -> None
                     raise Mismatch(f"{address} is longer than it should be")
                 await asyncio.to_thread(file.write, chunk)
     if held < size:
-        raise Unreachable("the connection ended before the file did")
+        raise Mismatch(f"{address} is shorter than it should be")
 
 
 def _held(part: Path, size: int) -> int:

@@ -3,6 +3,7 @@
     print TEXT TIMES        write to the log
     bytes HEX               write raw bytes to the log
     start                   print the start message as JSON
+    digests                 print the digests of dataset, resume and outputs as JSON
     environment NAME        print what the environment has under that name
     steps FIRST LAST        metrics and progress of these steps
     metrics STEP VALUES     one metrics message
@@ -56,6 +57,7 @@ class FakeChild:
             return
         self._start = start
         self._directory = Path(start["directory"])
+        self._step = (start["assignment"]["resume"] or {"step": 0})["step"]
         for verb, *arguments in start["assignment"]["spec"]["script"]:
             getattr(self, f"do_{verb}")(*arguments)
         if not self._ended:
@@ -71,6 +73,10 @@ class FakeChild:
 
     def do_start(self) -> None:
         self.do_print(json.dumps(self._start))
+
+    def do_digests(self) -> None:
+        found = {name: _digests(Path(self._start[name])) for name in ("dataset", "resume", "outputs") if self._start[name]}
+        self.do_print(json.dumps(found))
 
     def do_environment(self, name: str) -> None:
         self.do_print(f"{name}={os.environ.get(name)}")
@@ -156,6 +162,12 @@ class FakeChild:
         self._ended = True
         fields = {"error": None, "seconds": {"training": 0.01}, "result": None, "artifacts": []}
         self.do_send({"type": "end", "ending": ending, "step": self._step} | fields | (more or {}))
+
+
+def _digests(path: Path) -> Any:
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return {found.relative_to(path).as_posix(): _digests(found) for found in path.rglob("*") if found.is_file()}
 
 
 def checkpoint_content(step: int) -> dict[str, bytes]:
