@@ -21,6 +21,9 @@ def build(optimizer: Named) -> optax.GradientTransformation:
         return optax.chain(*given["transforms"])
     if optimizer["type"] == "MultiSteps":
         return optax.MultiSteps(**given).gradient_transformation()
+    if optimizer["type"] == "sam":
+        # It says that it takes extra arguments such as `value`, and refuses them.
+        return optax.GradientTransformation(*optax.contrib.sam(**given))
     return found("optimizers", optimizer["type"])(**given)
 
 

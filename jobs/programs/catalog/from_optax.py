@@ -31,6 +31,7 @@ NOT_OPTIMIZERS = {
     "differentially_private_aggregate": _PER_EXAMPLE,
     "dpsgd": _PER_EXAMPLE,
     "monitor": "measures, and changes nothing in what an optimizer does",
+    "scale_by_muon": "takes matrices alone, and every model has vectors too; use muon",
     "freeze": "needs a mask over the parameters, which cannot be written in JSON",
     "optimistic_adam": "is deprecated by Optax; use optimistic_adam_v2",
     "with_extra_args_support": "changes nothing in what an optimizer does",
