@@ -78,9 +78,9 @@ class LocalStack:
     def start_service(self, port: int = 0) -> Running:
         """Start the service. `port` 0 takes any free one; `server` then tells the address."""
         place = ["--database-url", self._database_url, "--artifact-root", str(self.folder / "artifacts")]
-        running = self._start("serve", "--port", str(port), *place)
-        self.server = running.ready.rsplit(" ", 1)[-1]
-        return running
+        self.service = self._start("serve", "--port", str(port), *place)
+        self.server = self.service.ready.rsplit(" ", 1)[-1]
+        return self.service
 
     def start_worker(self, cpu_devices: int = 1, work_dir: Path | None = None, **environment: str) -> Running:
         """Start a worker with virtual CPU devices, in a scratch folder of its own unless one is named."""

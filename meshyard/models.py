@@ -195,6 +195,7 @@ class Attempt(Model):
     ending: str | None = None
     cause: Document | None = None
     step: int | None = None
+    steps_done: int | None = None
     resumed_from: int | None = None
     steps_lost: int | None = None
     seconds: dict[str, float] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshyard.flows import checkpoints, datasets, fleet, follow, jobs
+from meshyard.flows import checkpoints, datasets, fleet, follow, follow_logs, jobs
 from meshyard.operations import Driver, Resource, iteration, operation
 
 
@@ -27,7 +27,7 @@ class Jobs(Resource[Driver]):
     attempts = operation(jobs.attempts)
     metrics = operation(jobs.metrics)
     logs = operation(jobs.logs)
-    follow_logs = iteration(follow.follow_logs)
+    follow_logs = iteration(follow_logs.follow_logs)
     result = operation(jobs.result)
 
 

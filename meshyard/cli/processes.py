@@ -127,14 +127,7 @@ def up(
     shared = {"HOST": host, "PORT": port, "DATABASE_URL": database_url, "ARTIFACT_ROOT": artifact_root, "API_KEY": api_key}
     given = {**shared, "CPU_DEVICES": cpu_devices, "SLOTS": slots, "WORK_DIR": work_dir}
     environment = {**os.environ, **{f"MESHYARD_{name}": str(value) for name, value in given.items() if value is not None}}
-    environment["MESHYARD_SERVER"] = _local_address(environment.get("MESHYARD_HOST"), environment.get("MESHYARD_PORT"))
     return _run("service", Pair(environment).run)
-
-
-def _local_address(host: str | None, port: str | None) -> str:
-    """Where a worker on this machine finds the service."""
-    name = host if host and host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104 - compared, not listened on
-    return f"http://{f'[{name}]' if ':' in name else name}:{port or 8642}"
 
 
 def _service_settings(given: dict[str, Any]) -> ServiceSettings:

@@ -51,12 +51,8 @@ def ps(
     """List jobs, newest first: those that have not ended, or all with -a."""
     from meshyard.cli.views.tables import job_table
 
-    rows: list[Job] = []
-    for job in session.client.jobs.list(status=status, kind=kind, name=name, limit=limit if everything or status else None):
-        if everything or status or job.status not in TERMINAL:
-            rows.append(job)
-        if len(rows) == limit:
-            break
+    wanted = [status] if status else None if everything else [live for live in Status if live not in TERMINAL]
+    rows = list(session.client.jobs.list(status=wanted, kind=kind, name=name, limit=limit))
     document = {"object": "list", "data": [job.to_dict() for job in rows]}
     return Answer(document, [job.id for job in rows], lambda: job_table(rows))
 

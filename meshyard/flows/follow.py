@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from meshyard.effects import Close, Emit, Flow, Items, Request, Sleep, Stream, open_stream, read
+from meshyard.effects import Close, Emit, Flow, Items, Request, Sleep, open_stream, read
 from meshyard.errors import APIConnectionError, APIResponseError, APITimeoutError, ServerError
 from meshyard.flows import jobs
 from meshyard.flows.requests import JobRef, fetch_list, job_path
@@ -21,29 +21,40 @@ POLL_SECONDS = 2.0
 PATIENCE = 10
 """Connections in a row that may fail before the watcher gives up: about a minute, a restart of the service with ease."""
 
+FIRST_POINTS = 1000
+"""At most so many points of each series from before the watch began, minima and maxima kept."""
+
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass
 class _Watch:
-    """Where a watcher stands."""
+    """Where a watcher stands.
+
+    Attributes:
+        seq: the last event told.
+        steps: the last step told of each series.
+        floor: steps that catching up has told, and that the stream may bring once more.
+    """
 
     job: JobRef
     seq: int
     steps: dict[Key, int] = field(default_factory=dict[Key, int])
+    floor: dict[Key, int] = field(default_factory=dict[Key, int])
     ended: bool = False
     polling: bool = False
     failures: int = 0
     connected: bool = False
 
-    def new_points(self, metrics: Metrics) -> Metrics:
-        """Only the points behind those already seen; for catching up, where the two may overlap."""
-        fresh = [_after(series, self.steps.get(series.key, -1)) for series in metrics.series]
-        return metrics.model_copy(update={"series": [series for series in fresh if series.steps]})
-
     def note(self, metrics: Metrics) -> None:
         """Remember how far each series has come."""
         self.steps |= {series.key: series.steps[-1] for series in metrics.series if series.steps}
+
+
+def _behind(metrics: Metrics, known: dict[Key, int]) -> Metrics:
+    """Only the points that come behind the known ones."""
+    fresh = [_after(series, known.get(series.key, -1)) for series in metrics.series]
+    return metrics.model_copy(update={"series": [series for series in fresh if series.steps]})
 
 
 def _after(series: Series, step: int) -> Series:
@@ -56,7 +67,7 @@ def watch(job: JobRef, *, after: int = 0) -> Items[Event | Metrics]:
     """What happens to a job, as it happens, until it has ended.
 
     A connection that breaks is made again and goes on where it broke: no event is lost or comes twice. If the stream stays mute (a
-    proxy that holds it back), plain requests take its place.
+    proxy that holds it back), plain requests take its place. Metrics from before the watch come first, thinned if they are many.
 
     Args:
         job: the job, or its id.
@@ -75,8 +86,7 @@ def _listen(state: _Watch) -> Items[Event | Metrics]:
     heard = False
     try:
         stream = yield from open_stream(_stream_request(state))
-        if state.connected:
-            yield from _catch_up(state)
+        yield from _catch_up(state)
         state.connected, parser = True, Parser()
         while not state.ended:
             chunk = yield from read(stream)
@@ -109,9 +119,11 @@ def _take(state: _Watch, frame: Frame) -> Items[Event | Metrics]:
     if frame.event == "end":
         state.ended = True
     elif frame.event == "metrics":
-        metrics = _read_frame(Metrics, frame)
+        metrics = _behind(_read_frame(Metrics, frame), state.floor)
         state.note(metrics)
-        yield Emit(metrics)
+        state.floor = {key: step for key, step in state.floor.items() if state.steps.get(key, -1) <= step}
+        if metrics.series:
+            yield Emit(metrics)
     elif frame.id is not None:
         yield from _tell(state, _read_frame(Event, frame))
 
@@ -119,6 +131,8 @@ def _take(state: _Watch, frame: Frame) -> Items[Event | Metrics]:
 def _tell(state: _Watch, event: Event) -> Items[Event]:
     if event.seq > state.seq:
         state.seq = event.seq
+        if event.type == "attempt.started":
+            state.floor.clear()  # it may have gone back to a checkpoint: older steps are new again
         yield Emit(event)
 
 
@@ -130,10 +144,12 @@ def _read_frame(model: type[Any], frame: Frame) -> Any:
 
 
 def _catch_up(state: _Watch) -> Items[Metrics]:
-    """The points that were reported while no connection stood."""
+    """The points that were reported while no connection stood: a stream begins with what comes after its opening."""
     behind = min(state.steps.values(), default=-1) + 1
-    metrics = state.new_points((yield from jobs.metrics(state.job, from_step=behind)))
+    most = None if state.steps else FIRST_POINTS
+    metrics = _behind((yield from jobs.metrics(state.job, from_step=behind, max_points=most)), state.steps)
     state.note(metrics)
+    state.floor = dict(state.steps)
     if metrics.series:
         yield Emit(metrics)
 
@@ -147,20 +163,3 @@ def _poll(state: _Watch) -> Items[Event | Metrics]:
     state.ended = job.is_finished
     if not state.ended:
         yield Sleep(POLL_SECONDS)
-
-
-def follow_logs(job: JobRef, tail: int | None = None) -> Items[str]:
-    """What a job writes, as it writes it, until it has ended.
-
-    Args:
-        job: the job, or its id.
-        tail: begin with the last so many lines; all by default.
-    """
-    stream: Stream = yield from open_stream(_logs_request(job, tail))
-    while chunk := (yield from read(stream)):
-        yield Emit(chunk.decode(errors="replace"))
-
-
-def _logs_request(job: JobRef, tail: int | None) -> Request:
-    query = [("follow", "true")] + ([("tail", str(tail))] if tail is not None else [])
-    return Request("GET", job_path(job, "logs"), tuple(query), read_seconds=MUTE_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -56,7 +56,7 @@ def get_job(job: JobRef) -> Flow[Job]:
 
 def list_jobs(
     *,
-    status: str | None = None,
+    status: str | Sequence[str] | None = None,
     kind: str | None = None,
     name: str | None = None,
     group: str | None = None,
@@ -66,14 +66,15 @@ def list_jobs(
     """Jobs, newest first; pages are fetched as they are needed.
 
     Args:
-        status: only jobs in this status.
+        status: only jobs in this status, or in one of these.
         kind: only `train`, or only `mcmc`.
         name: only jobs of exactly this name.
         group: only the trials of one sweep.
         metadata: only jobs that have all of these.
         limit: stop after so many.
     """
-    return paged(Job, "/v1/jobs", limit, status=status, kind=kind, name=name, group=group, metadata=metadata)
+    statuses = [status] if isinstance(status, str) else list(status or ())
+    return paged(Job, "/v1/jobs", limit, status=statuses, kind=kind, name=name, group=group, metadata=metadata)
 
 
 def update(

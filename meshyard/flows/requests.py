@@ -36,12 +36,14 @@ def job_path(job: JobRef, *rest: str) -> str:
 
 
 def query(**values: Any) -> tuple[tuple[str, str], ...]:
-    """A query without what is None. A mapping gives `name[key]`."""
+    """A query without what is None. A list gives its name several times, a mapping gives `name[key]`."""
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
             items = cast("Mapping[str, Any]", value)
             pairs += [(f"{name}[{key}]", _text(item)) for key, item in items.items()]
+        elif isinstance(value, list):
+            pairs += [(name, _text(item)) for item in cast("list[Any]", value)]
         elif value is not None:
             pairs.append((name, _text(value)))
     return tuple(pairs)

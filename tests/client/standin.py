@@ -303,8 +303,6 @@ async def _stream(world: World, job_id: str, seq: int) -> AsyncIterator[str]:
     left = world.break_stream_after.pop(0) if world.break_stream_after else None
     if world.mute_stream:
         await asyncio.Event().wait()
-    for series in world.series.get(job_id, []) if seq == 0 else []:
-        yield f"event: metrics\ndata: {json.dumps({'series': [series]})}\n\n"
     while True:
         for event in world.events[job_id][seq:]:
             if left == 0:

@@ -12,6 +12,7 @@ from meshyard import Event, Metrics
 from meshyard.effects import Close, Emit, Read, Reply, Send, Sleep, Stream
 from meshyard.errors import APIConnectionError, APITimeoutError
 from meshyard.flows import follow
+from meshyard.flows.follow_logs import follow_logs
 from tests.client.standin import Fault, problem
 
 
@@ -26,7 +27,7 @@ def test_a_finished_job_is_told_whole(world, client):
     world.end(job["id"], "succeeded")
     items = list(client.jobs.watch(job["id"]))
     assert told(items) == [1, 2, 3]
-    assert [item.series[0].points() for item in items if isinstance(item, Metrics)] == [[(1, 3.0), (2, 2.0)]]
+    assert steps(items) == [[1, 2]]
 
 
 def test_a_watch_may_begin_behind_an_event(world, client):
@@ -105,7 +106,8 @@ class Script:
                 return Stream(200, {}, self.streams.pop(0))
             case Send(request):
                 self.asked.append(request)
-                return Reply(200, {}, json.dumps(self.replies(request)).encode())
+                answer = self.replies(request)
+                return Reply(200, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
             case Read(stream):
                 chunk = stream.handle.pop(0) if stream.handle else b""
                 if isinstance(chunk, Exception):
@@ -122,8 +124,16 @@ def event(seq, kind="job.queued"):
     return {"seq": seq, "type": kind, "data": {}}
 
 
-def frame(seq):
-    return f"id: {seq}\nevent: x\ndata: {json.dumps(event(seq))}\n\n".encode()
+def frame(seq, kind="job.queued"):
+    return f"id: {seq}\nevent: {kind}\ndata: {json.dumps(event(seq, kind))}\n\n".encode()
+
+
+def steps(items):
+    return [item.series[0].steps for item in items if isinstance(item, Metrics)]
+
+
+def no_metrics(_request):
+    return {"series": []}
 
 
 def points(*steps, name="train/loss"):
@@ -144,7 +154,7 @@ def page(rows):
 def test_a_mute_stream_gives_way_to_plain_requests():
     statuses = ["running", "running", "succeeded"]
     pages = [[event(1)], [], [event(2), event(3, "job.succeeded")]]
-    series = [[points(1, 2)], [points(2, 3)], [points(3, 4)]]
+    series = [[points(1)], [points(1, 2)], [points(2, 3)], [points(3, 4)]]
 
     def replies(request):
         if request.path.endswith("/events"):
@@ -155,31 +165,36 @@ def test_a_mute_stream_gives_way_to_plain_requests():
 
     done = Script([[APITimeoutError("mute")]], replies).run(follow.watch("job_1"))
     assert told(done.items) == [1, 2, 3]
-    assert [item.series[0].steps for item in done.items if isinstance(item, Metrics)] == [[1, 2], [3], [4]]
+    assert steps(done.items) == [[1], [2], [3], [4]]
     after = [dict(request.query).get("after") for request in done.asked if request.path.endswith("/events")]
     assert after == ["0", "1", "1"]
 
 
 def test_a_stream_that_falls_silent_after_speaking_is_only_opened_again():
-    replies = lambda _request: {"series": []}  # noqa: E731
-    done = Script([[frame(1), APITimeoutError("silent")], [frame(1), frame(2), END]], replies).run(follow.watch("job_1"))
+    streams = [[frame(1), APITimeoutError("silent")], [frame(1), frame(2), END]]
+    done = Script(streams, no_metrics).run(follow.watch("job_1"))
     assert told(done.items) == [1, 2]
     assert [request.headers["Last-Event-ID"] for request in done.asked if request.path.endswith("/stream")] == ["0", "1"]
 
 
 def test_points_reported_while_no_connection_stood_are_caught_up_with():
-    def replies(request):
-        assert dict(request.query)["from_step"] == "3"
-        return {"series": [points(3, 4, 5)]}
+    stored = [[points(1)], [points(3, 4, 5)]]
+    streams = [[metrics_frame(2), APIConnectionError("broken")], [metrics_frame(5, 6), metrics_frame(7), END]]
+    done = Script(streams, lambda _request: {"series": stored.pop(0)}).run(follow.watch("job_1"))
+    assert steps(done.items) == [[1], [2], [3, 4, 5], [6], [7]]
+    asked = [dict(request.query) for request in done.asked if request.path.endswith("/metrics")]
+    assert [query["from_step"] for query in asked] == ["0", "3"]
 
-    streams = [[metrics_frame(1, 2), APIConnectionError("broken")], [metrics_frame(6), END]]
-    done = Script(streams, replies).run(follow.watch("job_1"))
-    assert [item.series[0].steps for item in done.items] == [[1, 2], [3, 4, 5], [6]]
+
+def test_points_of_a_new_attempt_count_again():
+    streams = [[frame(1, "attempt.started"), metrics_frame(4), metrics_frame(5), END]]
+    done = Script(streams, lambda _request: {"series": [points(1, 2, 3, 4, 5, 6)]}).run(follow.watch("job_1"))
+    assert steps(done.items) == [[1, 2, 3, 4, 5, 6], [4], [5]]
 
 
 def test_a_watch_gives_up_in_the_end():
     streams = [[frame(1), *[APIConnectionError("gone")]], *[[APIConnectionError("gone")] for _ in range(20)]]
-    script = Script(streams, lambda _request: {"series": []})
+    script = Script(streams, no_metrics)
     with pytest.raises(APIConnectionError):
         script.run(follow.watch("job_1"))
     assert len(script.slept) == follow.PATIENCE
@@ -188,8 +203,26 @@ def test_a_watch_gives_up_in_the_end():
 
 def test_logs_are_followed(world, client):
     job = world.add()
+    world.end(job["id"], "succeeded")
     assert "".join(client.jobs.follow_logs(job["id"])) == world.logs
     assert client.jobs.logs(job["id"], tail=1) == "line two\n"
+
+
+@pytest.mark.parametrize("tail", [None, 3])
+def test_a_broken_log_goes_on_where_it_broke(tail):
+    whole = "".join(f"zeile {number} ähnlich\n" for number in range(9)).encode()
+    shown = whole if tail is None else whole[whole.index(b"zeile 2") :]
+    left, statuses = [whole], ["running", "running", "running", "succeeded"]
+
+    def replies(request):
+        if request.path.endswith("/logs"):
+            return left[0]
+        return {"id": "job_1", "status": statuses.pop(0)}
+
+    broken = APIConnectionError("broken")
+    streams = [[shown[:50], shown[50:95], broken], [whole[:10], broken], [whole[:120], whole[120:]], [whole]]
+    done = Script(streams, replies).run(follow_logs("job_1", tail))
+    assert "".join(done.items) == shown.decode()
 
 
 def test_a_client_serves_several_threads(world, client):
