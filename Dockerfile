@@ -8,12 +8,16 @@ RUN python -m venv /opt/meshyard \
     && useradd --uid 10001 --create-home --shell /usr/sbin/nologin meshyard \
     && install -d -o meshyard -g meshyard /var/lib/meshyard
 ENV MESHYARD_ARTIFACT_ROOT=/var/lib/meshyard/artifacts
-# The dependencies come before the code, so that a change of code does not install them again.
 WORKDIR /build
+COPY constraints/py311.txt constraints/
+
+# The dependencies come apart from the code and from the rest of pyproject.toml, so that only a change of theirs installs them again.
+FROM base AS requirements
 COPY pyproject.toml docker/requirements.py ./
-COPY constraints constraints
+RUN python requirements.py
 
 FROM base AS wheel
+COPY pyproject.toml README.md ./
 COPY jobs jobs
 COPY service service
 COPY worker worker
@@ -22,7 +26,8 @@ COPY migrations migrations
 RUN pip wheel --no-deps --wheel-dir /wheel .
 
 FROM base AS service
-RUN python requirements.py service > /build/service.txt && pip install -c constraints/py311.txt -r /build/service.txt
+COPY --from=requirements /build/requirements requirements
+RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/service.txt
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 COPY docker/health.py /opt/meshyard/health.py
@@ -34,8 +39,9 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=12 CMD ["pyt
 CMD ["meshyard", "serve"]
 
 FROM base AS worker
+COPY --from=requirements /build/requirements requirements
 ARG ACCELERATOR=
-RUN python requirements.py worker ${ACCELERATOR} > /build/worker.txt && pip install -c constraints/py311.txt -r /build/worker.txt
+RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/worker.txt ${ACCELERATOR:+-r requirements/${ACCELERATOR}.txt}
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 COPY docker/health.py /opt/meshyard/health.py

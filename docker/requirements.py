@@ -1,9 +1,9 @@
-"""Print what pyproject.toml asks for, for the base install and the extras named: `requirements.py worker cuda`."""
+"""Write what pyproject.toml asks for into one file for the base install and one for each extra: `requirements/worker.txt`."""
 
-import sys
 import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-extras = project["optional-dependencies"]
-sys.stdout.write("\n".join([*project["dependencies"], *(line for extra in sys.argv[1:] for line in extras[extra])]) + "\n")
+Path("requirements").mkdir()
+for name, lines in {"base": project["dependencies"], **project["optional-dependencies"]}.items():
+    Path("requirements", f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -44,4 +44,5 @@ def test_images_run_as_a_user_with_a_health_check(target: str) -> None:
 
 def test_the_service_image_installs_no_worker_extra() -> None:
     stage = DOCKERFILE.split("FROM base AS service\n")[1].split("\nFROM ")[0]
-    assert "requirements.py service >" in stage
+    assert "requirements/worker.txt" not in stage
+    assert "requirements/service.txt" in stage

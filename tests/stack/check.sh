@@ -51,7 +51,7 @@ say "service ready"
 compose=
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; elif docker-compose version >/dev/null 2>&1; then compose=docker-compose; fi
 if [ -n "$compose" ] && docker info >/dev/null 2>&1; then
-    (cd "$here/../.." && $compose up -d --no-recreate --scale worker=$WORKERS worker) >"$scratch/scale.log" 2>&1 || { cat "$scratch/scale.log" >&2; fail "scale"; }
+    (cd "$here/../.." && $compose up -d --no-deps --no-recreate --scale worker=$WORKERS worker) >"$scratch/scale.log" 2>&1 || { cat "$scratch/scale.log" >&2; fail "scale"; }
 fi
 until_true 120 "fewer than $WORKERS workers" enough_workers
 say "$WORKERS workers registered"
