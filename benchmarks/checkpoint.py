@@ -46,13 +46,17 @@ def asynchronous(state: State, saver: Saver) -> tuple[float, float]:
     return blocked, time.perf_counter() - began
 
 
+def _ignore(step: int, measured: dict[str, float]) -> None:
+    """Nobody is told."""
+
+
 def main() -> None:
     """Measure and print."""
     rows: list[list[str]] = []
     for size in SIZES_MIB:
         blocked, whole, plain = [], [], []
         with tempfile.TemporaryDirectory() as name:
-            saver = Saver(Path(name) / "ours", lambda step, measured: None, {})
+            saver = Saver(Path(name) / "ours", _ignore, {})
             asynchronous(state_of(size, 100), saver)
             for i in range(ROUNDS):
                 state = state_of(size, i)
@@ -64,7 +68,7 @@ def main() -> None:
         ratios = [a / b for a, b in zip(blocked, plain, strict=True)]
         rows.append([f"{size} MiB", spread(blocked, " s"), spread(whole, " s"), spread(plain, " s"), spread(ratios)])
     header = ["state", "blocked, asynchronous", "until durable", "blocked, synchronous", "ratio blocked"]
-    show(f"Checkpoints, {ROUNDS} runs: median (min–max)", header, rows)
+    show(f"Checkpoints, {ROUNDS} runs: median (min to max)", header, rows)
 
 
 if __name__ == "__main__":

@@ -59,12 +59,14 @@ def main() -> None:
         for i in range(ROUNDS):
             for times in (cold, warm):
                 worker = stack.start_worker(work_dir=Path(name) / f"cache-{i}")
-                client.jobs.wait(client.jobs.submit(SMALL))  # so that the spare child is warm, as on any worker that has been up a while
+                client.jobs.wait(
+                    client.jobs.submit(SMALL)
+                )  # so that the spare child is warm, as on any worker that has been up a while
                 times.append(waits(client, job)[1])
                 worker.stop()
     show(
         f"Waiting on an idle worker, {JOBS} and {ROUNDS} runs",
-        ["what", "median (min–max)", "p95"],
+        ["what", "median (min to max)", "p95"],
         [
             ["submit → claimed", spread(claimed, " ms", 1), f"{quantile(claimed, 0.95):.1f} ms"],
             ["submit → first step, cold cache", spread(cold, " s", 2), ""],

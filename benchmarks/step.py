@@ -33,7 +33,10 @@ def document(model: dict[str, int], batch_size: int, steps: int, dataset: str) -
         "kind": "train",
         "model": {"type": "transformer", "vocab_size": 256, **model},
         "data": {"dataset": dataset, "batch_size": batch_size},
-        "optimizer": {"type": "chain", "transforms": [{"type": "clip_by_global_norm", "max_norm": 1.0}, {"type": "adamw", "learning_rate": 1e-3}]},
+        "optimizer": {
+            "type": "chain",
+            "transforms": [{"type": "clip_by_global_norm", "max_norm": 1.0}, {"type": "adamw", "learning_rate": 1e-3}],
+        },
         "steps": steps,
         "checkpoint": {"every_steps": steps},
     }
@@ -72,7 +75,11 @@ def main() -> None:
             ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
             more = [a - b for a, b in zip(ours, theirs, strict=True)]
             rows.append([size, spread(ours, " ms"), spread(theirs, " ms"), spread(ratios), spread(more, " ms")])
-    show(f"Seconds per step, {ROUNDS} interleaved runs: median (min–max)", ["model", "service", "by hand", "ratio", "difference"], rows)
+    show(
+        f"Seconds per step, {ROUNDS} interleaved runs: median (min to max)",
+        ["model", "service", "by hand", "ratio", "difference"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 def spread(values: Sequence[float], unit: str = "", digits: int = 3) -> str:
     """Median with minimum and maximum."""
     median, low, high = statistics.median(values), min(values), max(values)
-    return f"{median:.{digits}f}{unit} ({low:.{digits}f}–{high:.{digits}f})"
+    return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -1,9 +1,9 @@
 """The main job from end to end on this machine, in a few minutes: `make demo`.
 
 Starts a service and a worker with eight virtual devices, uploads the sources of Python's standard library, trains a byte-level
-transformer on a mesh of four by two, kills the training process half-way and watches the job resume and finish, samples eight schools
-with four chains, brings the best checkpoint home, checks every digest, and hands it to a script that knows nothing of Meshyard.
-Exits non-zero if any step falls short.
+transformer on a mesh of four by two, kills the training process half-way and watches the job resume and finish, samples eight
+schools with four chains, brings the best checkpoint home, checks every digest, and hands it to a script that knows nothing of
+Meshyard. Exits non-zero if any step falls short.
 """
 
 from __future__ import annotations
@@ -79,7 +79,12 @@ def require(truth: object, complaint: str) -> None:
 def standard_library() -> bytes:
     """Python's own sources: text that every machine has."""
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
-    return "\n".join(file.read_text("utf-8", errors="ignore") for file in files).encode()[:TEXT_BYTES].decode("utf-8", "ignore").encode()
+    return (
+        "\n".join(file.read_text("utf-8", errors="ignore") for file in files)
+        .encode()[:TEXT_BYTES]
+        .decode("utf-8", "ignore")
+        .encode()
+    )
 
 
 def busiest_child(worker: int) -> int | None:
@@ -135,7 +140,7 @@ def train(client: Client, worker: int) -> str:
         done.set()
         teller.join()
     attempts = client.jobs.attempts(job.id)
-    require(len(attempts) == 2, f"{len(attempts)} attempts instead of two")  # noqa: PLR2004
+    require(len(attempts) == 2, f"{len(attempts)} attempts instead of two")
     resumed = attempts[1].resumed_from
     require(resumed, "the second attempt began from nothing")
     say(f"it resumed from step {resumed} and finished: {client.jobs.result(job.id).final}")
@@ -147,7 +152,7 @@ def sample(client: Client) -> str:
     job = client.jobs.submit(SCHOOLS)
     client.jobs.wait(job.id)
     summary = client.jobs.result(job.id).summary
-    require(max(row["r_hat"] for row in summary.values()) < 1.05, "the chains have not mixed")  # noqa: PLR2004
+    require(max(row["r_hat"] for row in summary.values()) < 1.05, "the chains have not mixed")
     say(f"sampled eight schools: {len(summary)} quantities, largest R-hat {max(row['r_hat'] for row in summary.values()):.3f}")
     return job.id
 

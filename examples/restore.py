@@ -2,8 +2,8 @@
 
     python examples/restore.py --checkpoint ckpt/400 --safetensors params.safetensors --posterior posterior.nc
 
-Restores a transformer's checkpoint onto one device, whatever mesh saved it, sees that the safetensors file holds the same parameters,
-writes a little text with them, and prints the posterior table of a sampling job.
+Restores a transformer's checkpoint onto one device, whatever mesh saved it, sees that the safetensors file holds the same
+parameters, writes a little text with them, and prints the posterior table of a sampling job.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def restore(folder: Path) -> tuple[dict, dict, dict]:
 
 
 def rms_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """x / rms(x) · scale over the last axis."""
+    """X / rms(x) · scale over the last axis."""
     return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON) * scale
 
 
@@ -101,7 +101,7 @@ def print_posterior(file: Path) -> None:
     for name, site in posterior.data_vars.items():
         draws = site.values.reshape(site.shape[0] * site.shape[1], -1)
         for i, column in enumerate(draws.T):
-            label = f"{name}[{i}]" if site.ndim > 2 else str(name)  # noqa: PLR2004  (chain and draw come first)
+            label = f"{name}[{i}]" if site.ndim > 2 else str(name)
             row = (column.mean(), column.std(ddof=1), *np.quantile(column, (0.05, 0.5, 0.95)))
             print(f"{label:12}" + "".join(f"{value:9.2f}" for value in row))
 
@@ -119,7 +119,9 @@ def main() -> None:
     spec = json.loads(meta["resolved_spec"])
     tensors = same_parameters(state["params"], options.safetensors)
     mesh = json.loads(meta["mesh_axes"])
-    print(f"step {meta['step']} of {spec['steps']}, saved on mesh {mesh}, next batch {data['next_index']}; {tensors} tensors agree\n")
+    print(
+        f"step {meta['step']} of {spec['steps']}, saved on mesh {mesh}, next batch {data['next_index']}; {tensors} tensors agree\n"
+    )
     print(write(state["params"], spec["model"], options.prompt.encode(), options.length))
     if options.posterior:
         print()

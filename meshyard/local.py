@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from jobs.errors import MeshyardError
 
@@ -66,7 +67,7 @@ class LocalStack:
         self._running: list[Running] = []
         self.server = ""
 
-    def __enter__(self) -> LocalStack:
+    def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_service()
         return self

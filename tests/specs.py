@@ -108,19 +108,23 @@ def on_mesh(document: dict[str, Any], sharding: str | None = None, **axes: int) 
 def facts(dataset_id: str) -> DatasetFacts | None:
     """What is known of the datasets that these documents name."""
     pictures = DatasetFacts(
-        "ds_pictures", "npz", 20_000, 64, [ColumnFacts("x", "float32", [64, 8, 8, 1], 0.0, 1.0), ColumnFacts("y", "int32", [64], 0.0, 3.0)]
+        "ds_pictures",
+        "npz",
+        20_000,
+        64,
+        [ColumnFacts("x", "float32", [64, 8, 8, 1], 0.0, 1.0), ColumnFacts("y", "int32", [64], 0.0, 3.0)],
     )
     return {"ds_text": TEXT, "ds_pictures": pictures}.get(dataset_id)
 
 
 def resolve(document: dict[str, Any]) -> dict[str, Any]:
     """The resolved spec that a worker would be given."""
-    return read_spec(document, facts, lambda job, step: None).resolved
+    return read_spec(document, facts, lambda *_: None).resolved
 
 
 def write_text(path: Path, length: int = 200_000) -> Path:
     """A text with some structure: numbers counted out in words."""
-    words = "zero one two three four five six seven eight nine".split()
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     text = " ".join(" ".join(words[int(digit)] for digit in str(n)) + ("." if n % 7 else ".\n") for n in range(length // 8))
     path.write_text(text[:length])
     return path

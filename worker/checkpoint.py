@@ -1,8 +1,8 @@
 """Checkpoints: a whole state written in the background, and read back onto whatever mesh there is.
 
-One folder a step, written by Orbax, with three parts: `state` (arrays by section and dotted path), `data` (where the data stands) and
-`meta`. All are plain arrays and text, so plain Orbax restores them without this project. What Orbax cannot tell, whether the bytes are
-those that were written, is the agent's part: it keeps a digest of every file.
+One folder a step, written by Orbax, with three parts: `state` (arrays by section and dotted path), `data` (where the data
+stands) and `meta`. All are plain arrays and text, so plain Orbax restores them without this project. What Orbax cannot tell,
+whether the bytes are those that were written, is the agent's part: it keeps a digest of every file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jobs.programs.program import Program, Sections, State, flatten, unflatten
 from worker import devices
 
 CHUNK_BYTES = 32 * 1024 * 1024
-"""Largest piece of an array that is stored as one: small enough that a restore onto another mesh reads little more than it needs."""
+"""Largest piece of an array that is stored as one: a restore onto another mesh then reads little more than it needs."""
 
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
 """States below this size may be written side by side. Larger ones wait their turn or are skipped."""
@@ -60,8 +60,8 @@ class Saver:
         Args:
             state: what to write. Its arrays may be donated once this returns.
             measured: what to list the checkpoint with.
-            must: wait for room rather than skip. A large state that comes while another is being written is skipped otherwise, because
-                the devices do not wait for a disk.
+            must: wait for room rather than skip. A large state that comes while another is being written is skipped otherwise,
+            because the devices do not wait for a disk.
 
         Returns: whether it is being written.
 
@@ -78,7 +78,9 @@ class Saver:
         meta = self._meta | {"step": str(state.step)}
         with _context():
             response = ocp.save_checkpointables_async(
-                self._folder / str(state.step), {"state": flat, "data": state.position or {"next_index": 0}, "meta": meta}, overwrite=True
+                self._folder / str(state.step),
+                {"state": flat, "data": state.position or {"next_index": 0}, "meta": meta},
+                overwrite=True,
             )
         self._in_flight += 1
         self._last = time.monotonic()
@@ -123,7 +125,7 @@ def restore(folder: Path, program: Program) -> State:
     try:
         with _context():
             found = ocp.load_checkpointables(folder, {"state": target, "data": None, "meta": None})
-    except Exception as error:  # noqa: BLE001  (Orbax raises many kinds; each means that this folder cannot be used)
+    except Exception as error:
         raise InfraFault("checkpoint_corrupt", f"the checkpoint cannot be read: {str(error)[:500]}") from error
     sections = {name: unflatten(tree, found["state"][name]) for name, tree in program.abstract().items()}
     return program.place(int(found["meta"]["step"]), sections, {name: int(value) for name, value in found["data"].items()})

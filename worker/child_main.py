@@ -25,7 +25,7 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     reader, writer = (int(fd) for fd in sys.argv[1:3])
     channel = Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0))
-    from worker import attempt  # the libraries, ahead of the assignment
+    from worker import attempt  # noqa: PLC0415  (the libraries, ahead of the assignment; nothing must come before the lines above)
 
     line = next(channel.receive(), None)
     if line is not None:

@@ -9,6 +9,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def configure(cpu_devices: int | None, device_ids: list[int] | None, compile_cac
     if device_ids is not None and cpu_devices is None:
         visible = ",".join(map(str, device_ids))
         os.environ |= {"CUDA_VISIBLE_DEVICES": visible, "ROCR_VISIBLE_DEVICES": visible, "TPU_VISIBLE_CHIPS": visible}
-    import jax
+    import jax  # noqa: PLC0415  (what comes before must be settled when it is loaded)
 
     if cpu_devices is not None:
         jax.config.update("jax_platforms", "cpu")
@@ -55,7 +56,7 @@ def versions() -> dict[str, str]:
 
 def describe() -> dict[str, Any]:
     """The devices of this process. Starts the backend."""
-    import jax
+    import jax  # noqa: PLC0415  (the backend starts here and nowhere before)
 
     devices = jax.devices()
     stats = devices[0].memory_stats() or {}
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--cpu-devices", type=int, default=None)
     plain = {"precision": {"x64": False}, "debug": {"nans": False, "disable_jit": False, "log_compiles": False}}
     configure(parser.parse_args().cpu_devices, None, None, plain)
-    print(json.dumps(describe() | {"versions": versions()}), flush=True)
+    sys.stdout.write(json.dumps(describe() | {"versions": versions()}) + "\n")
 
 
 if __name__ == "__main__":

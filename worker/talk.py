@@ -1,7 +1,7 @@
 """The child's conversation with its agent: what it reports goes out in order from one thread, commands come in on another.
 
-Metrics are device arrays when they are put; reading them waits for the device, so the reading is done here, off the step path. Because
-there is one queue, a checkpoint's message follows every metric of the steps before it.
+Metrics are device arrays when they are put; reading them waits for the device, so the reading is done here, off the step path.
+Because there is one queue, a checkpoint's message follows every metric of the steps before it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Talk:
         """Tell of something that happened."""
         self.send({"type": "event", "event": event, "data": data})
 
-    def end(self, ending: str, step: int, error: Message | None = None, result: Any = None, artifacts: list[str] | None = None) -> None:
+    def end(
+        self, ending: str, step: int, error: Message | None = None, result: Any = None, artifacts: list[str] | None = None
+    ) -> None:
         """Say how the attempt ended, as the last message, and wait until it is said."""
         seconds = self.ledger.seconds()
         self._out.put({"type": "end", "ending": ending, "step": step, "error": error, "seconds": seconds, "result": result,
@@ -96,8 +98,10 @@ class Talk:
 
     @contextmanager
     def interruptible(self, step: int) -> Iterator[None]:
-        """While inside, a command that ends the attempt ends the process at once: there is nothing new to save, and a compiler does not
-        look at flags."""
+        """While inside, a command that ends the attempt ends the process at once.
+
+        There is nothing new to save, and a compiler does not look at flags.
+        """
         with self._lock:
             self._interruptible_at = step
             self._leave_if_told()

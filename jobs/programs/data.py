@@ -1,7 +1,7 @@
 """Data for training: sources that can be read at any index, and the feed that turns them into batches.
 
-A batch is a function of the spec and its index alone. Grain shuffles by a random-access permutation, so the order of samples depends
-neither on devices nor on where a run was interrupted, and the position of a feed is one number.
+A batch is a function of the spec and its index alone. Grain shuffles by a random-access permutation, so the order of samples
+depends neither on devices nor on where a run was interrupted, and the position of a feed is one number.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Any
 
 import grain
 import numpy as np
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+import pyarrow.types
 
 from jobs.errors import UserFault
 from jobs.spec import builtin
@@ -100,17 +104,11 @@ def read_columns(path: Path, form: str) -> dict[str, np.ndarray]:
 
 
 def _read_table(path: Path, form: str) -> Any:
-    import pyarrow.csv
-    import pyarrow.json
-    import pyarrow.parquet
-
     readers = {"csv": pyarrow.csv.read_csv, "jsonl": pyarrow.json.read_json, "parquet": pyarrow.parquet.read_table}
     return readers[form](str(path))
 
 
 def _is_number(kind: Any) -> bool:
-    import pyarrow.types
-
     return pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)
 
 

@@ -1,7 +1,8 @@
 """Sampling as a program: a NumPyro kernel under our own block loop, compiled once, with chains spread over the mesh.
 
-The kernel's state crosses warm-up and sampling in one loop (its own counter drives adaptation), so a checkpoint may fall anywhere. Keys
-are split as `numpyro.infer.MCMC` splits them: on one device the draws are those of one plain `MCMC.run`, bit for bit.
+The kernel's state crosses warm-up and sampling in one loop (its own counter drives adaptation), so a checkpoint may fall
+anywhere. Keys are split as `numpyro.infer.MCMC` splits them: on one device the draws are those of one plain `MCMC.run`, bit for
+bit.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class McmcProgram:
             raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
         energy = np.asarray(sections["kernel_state"].potential_energy)
         if not np.all(np.isfinite(energy)):
-            message = f"chain {int(np.argmin(np.isfinite(energy)))} found no starting point with a finite log density; check data and priors"
+            chain = int(np.argmin(np.isfinite(energy)))
+            message = f"chain {chain} found no starting point with a finite log density; check data and priors"
             raise UserFault("user_code_error", message, "/model")
         return State(0, sections)
 
@@ -153,7 +155,8 @@ class McmcProgram:
         return "sequential" if asked == "sequential" else "vectorized"
 
     def _fresh(self) -> Sections:
-        # A kernel wraps its transition anew at every `init`, so each trace takes a kernel of its own; the last one is used from then on.
+        # A kernel wraps its transition anew at every `init`, so each trace takes a kernel of its own; the last one is used from
+        # then on.
         self.kernel = kernels.build(self.spec["kernel"], posteriors.build_model(self.spec["model"]))
         keys = jax.random.split(jax.random.key(self.spec["seed"]), self.chains)
         state = self.kernel.init(keys, self.num_warmup, None, (), self.data)

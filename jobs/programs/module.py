@@ -1,7 +1,7 @@
 """An NNX module as flat dictionaries of arrays, and back.
 
-A state that is only arrays by dotted path (`blocks.0.attention.qkv.kernel`) costs the least to pass through `jax.jit`, reads the same
-in a checkpoint, in safetensors and in an error message, and needs no Flax to restore.
+A state that is only arrays by dotted path (`blocks.0.attention.qkv.kernel`) costs the least to pass through `jax.jit`, reads
+the same in a checkpoint, in safetensors and in an error message, and needs no Flax to restore.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ModuleForm:
 
     def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]) -> None:
         self._build = build
-        with nnx.use_eager_sharding(False):
+        with nnx.use_eager_sharding(False):  # noqa: FBT003  (the library's signature)
             module = nnx.eval_shape(lambda: build(nnx.Rngs(jax.random.key(0))))
         self._graph, *parts = nnx.split(module, nnx.Param, nnx.RngState, ...)
         self._templates = [list(nnx.to_flat_state(part)) for part in parts]
@@ -36,14 +36,16 @@ class ModuleForm:
 
     def fresh(self, seed: int) -> dict[str, Flat]:
         """New variables: `params`, `rngs` and, where the module has any, `batch_stats`."""
-        with nnx.use_eager_sharding(False):
+        with nnx.use_eager_sharding(False):  # noqa: FBT003  (the library's signature)
             return self.take(self._build(nnx.Rngs(jax.random.key(seed))))
 
     def take(self, module: nnx.Module) -> dict[str, Flat]:
         """The variables of a module by section."""
         _, *parts = nnx.split(module, nnx.Param, nnx.RngState, ...)
         flats = [{_dotted(path): variable.get_value() for path, variable in nnx.to_flat_state(part)} for part in parts]
-        return {name: flat for name, flat in zip(("params", "rngs", "batch_stats"), flats, strict=True) if flat or name != "batch_stats"}
+        return {
+            name: flat for name, flat in zip(("params", "rngs", "batch_stats"), flats, strict=True) if flat or name != "batch_stats"
+        }
 
     def give(self, sections: dict[str, Flat]) -> Any:
         """The module that holds these variables."""

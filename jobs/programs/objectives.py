@@ -193,5 +193,5 @@ def _as_device(array: np.ndarray) -> np.ndarray:
 def _check_text(train: int, rest: int, context: int, fraction: float) -> None:
     if train < context + 1:
         raise UserFault("dataset_invalid", f"training needs {context + 1} tokens and the text leaves {train}", "/data")
-    if fraction and rest < 2:  # noqa: PLR2004  (one token to see, one to predict)
+    if fraction and rest < 2:
         raise UserFault("dataset_invalid", f"evaluation needs 2 tokens and the text leaves {rest}", "/data/eval_fraction")

@@ -1,7 +1,7 @@
 """What a run puts out for good, beside its state: draws and measurements, a file for each block or step.
 
-A file is written once, whole, and never changed; a checkpoint's manifest names those that belong to its step. A run that resumes reads
-them back and knows what the first one knew.
+A file is written once, whole, and never changed; a checkpoint's manifest names those that belong to its step. A run that
+resumes reads them back and knows what the first one knew.
 
     draws/{step}.npz            the draws of the block that ended at `step`, (chains, draws, …) by site
     measurements/{step}.json    numbers measured at `step`: they decide early stopping and name the best step
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +33,9 @@ class Outputs:
         for name in (DRAWS, MEASUREMENTS):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._names = [name for name in self._found() if _step_of(name) <= step]
-        self._measured = {_step_of(name): json.loads((folder / name).read_text()) for name in self._names if name.startswith(MEASUREMENTS)}
+        self._measured = {
+            _step_of(name): json.loads((folder / name).read_text()) for name in self._names if name.startswith(MEASUREMENTS)
+        }
         self._blocks = [_read(folder / name) for name in self._names if name.startswith(DRAWS)]
 
     def names(self, step: int) -> list[str]:
@@ -102,7 +103,7 @@ class Outputs:
         return sorted(str(path.relative_to(self.folder)) for path in files)
 
     def _finish(self, part: Path, name: str) -> None:
-        os.replace(part, self.folder / name)
+        part.replace(self.folder / name)
         if name not in self._names:
             self._names.append(name)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from arviz_base import from_dict
 from arviz_stats.base import array_stats
 
 from jobs.programs.outputs import Outputs
@@ -102,8 +103,6 @@ def result(outputs: Outputs, observed: Arrays, spec: Mapping[str, Any], stopped_
 
 def write_netcdf(outputs: Outputs, sites: Arrays, statistics: Arrays, observed: Arrays) -> None:
     """Posterior, sample statistics (by ArviZ's names) and observed data as NetCDF 4."""
-    from arviz_base import from_dict
-
     named = {ARVIZ_NAMES.get(name, name): (-array if name == "potential_energy" else array) for name, array in statistics.items()}
     tree = from_dict({"posterior": sites, "sample_stats": named, "observed_data": observed})
     tree.to_netcdf(outputs.folder / NETCDF, engine="h5netcdf")

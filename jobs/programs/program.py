@@ -1,8 +1,8 @@
 """The one protocol of every job: `init` gives a state, `advance` takes it one block further.
 
-A block is a fixed number of optimizer steps or of draws. The state holds everything that the future of a run depends on; what a block
-puts out for good (metrics, draws) leaves with the block and is never carried along. So one run loop, one checkpoint format and one
-way to stop serve training and sampling alike.
+A block is a fixed number of optimizer steps or of draws. The state holds everything that the future of a run depends on; what a
+block puts out for good (metrics, draws) leaves with the block and is never carried along. So one run loop, one checkpoint
+format and one way to stop serve training and sampling alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import jax

@@ -19,8 +19,8 @@ from jobs.programs.evaluation import Evaluation
 from jobs.programs.mesh import Layout
 from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
-from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 from jobs.programs.outputs import Outputs
+from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 
 MOVING = ("rngs", "batch_stats")
 """Sections that a forward pass may change."""
@@ -131,7 +131,10 @@ class TrainProgram:
 
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
         """`final` and `best` measurements; a character model's vocabulary as an artifact."""
-        keep = self.spec["checkpoint"]["keep_best"] or {"metric": "eval/loss" if self._evaluation.exists else "train/loss", "mode": "min"}
+        keep = self.spec["checkpoint"]["keep_best"] or {
+            "metric": "eval/loss" if self._evaluation.exists else "train/loss",
+            "mode": "min",
+        }
         final = {"step": state.step, **outputs.at(state.step)}
         result = {"final": final, "best": outputs.best(keep["metric"], keep["mode"]), "stopped_by": stopped_by}
         return result, self.objective.write_artifacts(outputs.folder)

@@ -39,7 +39,7 @@ def run(program: Program, tmp_path_factory: pytest.TempPathFactory) -> tuple[lis
     """A whole run, every state saved on its way."""
     folder = tmp_path_factory.mktemp("run")
     done: list[int] = []
-    saver = Saver(folder / "checkpoints", lambda step, measured: done.append(step), {"kind": "test"})
+    saver = Saver(folder / "checkpoints", lambda step, _: done.append(step), {"kind": "test"})
     outputs, state, arrays = Outputs(folder / "outputs"), running.start(program), []
     saved: list[int] = []
     while state.step < program.total:

@@ -37,7 +37,9 @@ def trained(client: Client, worker: Running, dataset: str) -> str:
 @pytest.fixture(scope="module")
 def sampled(client: Client, worker: Running) -> str:
     """A finished sampling job on four devices."""
-    document = specs.on_mesh(specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4)
+    document = specs.on_mesh(
+        specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4
+    )
     return client.jobs.wait(client.jobs.submit(document)).id
 
 
@@ -155,7 +157,9 @@ def test_pause_checkpoint_resume_and_cancel(stack: LocalStack, client: Client, d
 
 def test_a_drained_worker_hands_its_job_back(stack: LocalStack, client: Client, dataset: str) -> None:
     worker = stack.start_worker(cpu_devices=1)
-    job = client.jobs.submit(on_text(specs.transformer(steps=1_000_000, eval_every=500_000, checkpoint={"every_steps": 500_000}), dataset))
+    job = client.jobs.submit(
+        on_text(specs.transformer(steps=1_000_000, eval_every=500_000, checkpoint={"every_steps": 500_000}), dataset)
+    )
     until_step(client, job.id, 20)
     assert worker.stop() == 0
     handed_back = client.jobs.get(job)
@@ -168,7 +172,9 @@ def test_a_drained_worker_hands_its_job_back(stack: LocalStack, client: Client, 
 
 def test_a_flipped_byte_is_never_resumed_from_nor_sent(stack: LocalStack, client: Client, dataset: str) -> None:
     worker = stack.start_worker(cpu_devices=1)
-    job = client.jobs.submit(on_text(specs.transformer(steps=3000, eval_every=1500, checkpoint={"every_steps": 100, "keep_latest": 100}), dataset))
+    job = client.jobs.submit(
+        on_text(specs.transformer(steps=3000, eval_every=1500, checkpoint={"every_steps": 100, "keep_latest": 100}), dataset)
+    )
     until_step(client, job.id, 450)
     client.jobs.pause(job)
     until(lambda: client.jobs.get(job).status == "paused", "the job is paused")

@@ -35,7 +35,12 @@ def lengthened(document: dict[str, Any], dataset: str) -> dict[str, Any]:
     total = STEPS_BETWEEN * (POINTS + 2)
     if document["kind"] == "train":
         data = document["data"] | {"dataset": dataset}
-        return document | {"data": data, "steps": total, "eval_every": total // 2, "checkpoint": {"every_steps": EVERY, "keep_latest": 1000}}
+        return document | {
+            "data": data,
+            "steps": total,
+            "eval_every": total // 2,
+            "checkpoint": {"every_steps": EVERY, "keep_latest": 1000},
+        }
     halves = {"num_warmup": total // 2, "num_samples": total - total // 2}
     return document | halves | {"checkpoint": {"every_draws": EVERY, "keep_latest": 1000}}
 
@@ -63,7 +68,7 @@ def dataset(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_kills_at_random_moments_change_no_bit(stack: LocalStack, worker: Running, dataset: str, case: str) -> None:
     seed = random.randrange(2**32)
-    print(f"{case}: seed {seed}, {POINTS} kills")
+    print(f"{case}: seed {seed}, {POINTS} kills")  # noqa: T201
     chance = random.Random(seed)
     document = lengthened(CASES[case][0], dataset)
     with Client(stack.server) as client:
@@ -103,7 +108,11 @@ def running_attempt(client: Client, job: str) -> str | None:
     """The attempt that holds the job and has begun to compute."""
     found = client.jobs.get(job)
     assert found.status not in ("failed", "succeeded"), f"{found.status}: {found.error}"
-    return found.attempt if found.status == "running" and found.phase in ("training", "warmup", "sampling", "evaluating", "checkpointing") else None
+    return (
+        found.attempt
+        if found.status == "running" and found.phase in ("training", "warmup", "sampling", "evaluating", "checkpointing")
+        else None
+    )
 
 
 def committing(checkpoints: Path, step: int) -> bool:

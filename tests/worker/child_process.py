@@ -40,7 +40,9 @@ class ChildProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = (folder / "log.txt").open("wb")
         command = [sys.executable, "-m", "worker.child_main", str(down), str(up)]
-        self.process = subprocess.Popen(command, pass_fds=(down, up), stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, pass_fds=(down, up), stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         os.close(down)
         os.close(up)
         self.messages: list[Message] = []
@@ -48,7 +50,12 @@ class ChildProcess:
         spec = specs.resolve(document)
         resumed = {"step": int(resume.name), "what": what} if resume else None
         form = {"form": {".txt": "text", ".npz": "npz"}.get(dataset.suffix if dataset else "", "")}["form"]
-        assignment = {"spec": spec, "mesh_axes": spec["mesh"]["axes"], "resume": resumed, "dataset": {"format": form} if dataset else None}
+        assignment = {
+            "spec": spec,
+            "mesh_axes": spec["mesh"]["axes"],
+            "resume": resumed,
+            "dataset": {"format": form} if dataset else None,
+        }
         self.tell({
             "type": "start", "assignment": assignment, "directory": str(folder), "resume": str(resume) if resume else None,
             "outputs": str(outputs or folder / "outputs"), "dataset": str(dataset) if dataset else None, "cpu_devices": devices,
@@ -67,7 +74,7 @@ class ChildProcess:
         """Wait for a message."""
         with self._news:
             found = self._news.wait_for(lambda: next((m for m in self.messages if true(m)), None) or self._over, PATIENCE_SECONDS)
-        if not isinstance(found, dict):
+        if found is True:
             raise AssertionError(f"the child never said it; its log: {(self.folder / 'log.txt').read_text()[-3000:]}")
         return found
 

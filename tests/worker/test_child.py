@@ -23,7 +23,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def digests(checkpoint: Path) -> dict[str, str]:
     """SHA-256 of the arrays of a checkpoint's state."""
-    files = [path for path in (checkpoint / "state").rglob("*") if path.is_file() and path.name not in ("_METADATA", "_sharding", "process_0")]
+    files = [
+        path
+        for path in (checkpoint / "state").rglob("*")
+        if path.is_file() and path.name not in ("_METADATA", "_sharding", "process_0")
+    ]
     return {str(path.relative_to(checkpoint)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -92,7 +96,7 @@ def test_a_stop_while_it_compiles_ends_it_at_once(tmp_path: Path, text: Path) ->
 def test_a_child_whose_agent_is_gone_ends(tmp_path: Path, text: Path) -> None:
     child = ChildProcess(tmp_path, specs.transformer(**FOREVER), dataset=text)
     child.until_step(1)
-    os.close(child._down)  # noqa: SLF001  (what the kernel does when an agent dies)
+    os.close(child._down)
     assert child.process.wait(60) != 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -30,13 +31,17 @@ class MLP(nnx.Module):
         pairs = [("embed", "mlp") if i % 2 == 0 else ("mlp", "embed") for i in range(len(widths) - 1)]
         pairs[-1] = (pairs[-1][0], None)  # the outputs are few, and belong to no axis
         self.layers = nnx.List(
-            [nnx.Linear(a, b, kernel_init=_kernel(*axes), **types) for a, b, axes in zip(widths, widths[1:], pairs, strict=False)]
+            [
+                nnx.Linear(a, b, kernel_init=_kernel(*axes), **types)
+                for a, b, axes in zip(widths[:-1], widths[1:], pairs, strict=True)
+            ]
         )
         self.activation = model["activation"]
         self.dropout = nnx.Dropout(model["dropout"], rngs=rngs)
         self.layout = layout
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The network's outputs for a batch."""
         x = self.layout.constrain(x.reshape(x.shape[0], -1), "batch", None)
         for layer in self.layers[:-1]:
             x = self.dropout(ACTIVATIONS[self.activation](layer(x)))
@@ -53,7 +58,7 @@ class CNN(nnx.Module):
         widths = [channels, *model["channels"]]
         axes = (None, None, None, "mlp")
         self.convolutions = nnx.List(
-            [nnx.Conv(a, b, size, kernel_init=_kernel(*axes), **types) for a, b in zip(widths, widths[1:], strict=False)]
+            [nnx.Conv(a, b, size, kernel_init=_kernel(*axes), **types) for a, b in itertools.pairwise(widths)]
         )
         for _ in model["channels"]:
             height, width = -(-height // 2), -(-width // 2)
@@ -63,6 +68,7 @@ class CNN(nnx.Module):
         self.in_shape, self.layout = tuple(model["in_shape"]), layout
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The network's outputs for a batch."""
         x = self.layout.constrain(x.reshape(x.shape[0], *self.in_shape), "batch", None, None, None)
         for convolution in self.convolutions:
             x = nnx.max_pool(jax.nn.relu(convolution(x)), (2, 2), strides=(2, 2), padding="SAME")

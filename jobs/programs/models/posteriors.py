@@ -35,7 +35,7 @@ def eight_schools(y: jax.Array, sigma: jax.Array) -> None:
 
 
 def linear_regression(model: dict[str, Any]) -> Model:
-    """y ~ Normal(alpha + x · beta, sigma), with Normal priors on alpha and beta and a half-Normal one on sigma."""
+    """Y ~ Normal(alpha + x · beta, sigma), with Normal priors on alpha and beta and a half-Normal one on sigma."""
 
     def linear_regression(x: jax.Array, y: jax.Array) -> None:
         x = x.reshape(x.shape[0], -1)

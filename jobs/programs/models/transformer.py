@@ -2,8 +2,8 @@
 
 Pre-norm blocks of causal self-attention and a GELU network, RMS normalisation, learned or rotary positions.
 
-Source: Vaswani et al. (2017), arXiv:1706.03762; initialisation of the residual projections after Radford et al. (2019), GPT-2, §2.3;
-rotary positions after Su et al. (2021), arXiv:2104.09864.
+Source: Vaswani et al. (2017), arXiv:1706.03762; initialisation of the residual projections after Radford et al. (2019), GPT-2,
+§2.3; rotary positions after Su et al. (2021), arXiv:2104.09864.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Attention(nnx.Module):
         self.layout = layout
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Mix values of earlier positions."""
         q, k, v = (self.qkv(x)[:, :, i] for i in range(3))
         if self.rotary:
             q, k = rotate(q), rotate(k)
@@ -72,6 +73,7 @@ class FeedForward(nnx.Module):
         self.layout = layout
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Transform each position by itself."""
         hidden = self.layout.constrain(jax.nn.gelu(self.up(x)), "batch", None, "mlp")
         return self.down(hidden)
 
@@ -89,6 +91,7 @@ class TransformerBlock(nnx.Module):
         self.layout = layout
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Attend, then transform."""
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return self.layout.constrain(x, "batch", None, None)
@@ -98,12 +101,13 @@ class Config:
     """A transformer's resolved spec with its precision.
 
     Args:
-        model: the resolved `model` section (`vocab_size, dim, n_layers, n_heads, context, dropout, mlp_dim, positions, tie_embeddings`).
+        model: the resolved `model` section (`vocab_size, dim, n_layers, n_heads, context, dropout, mlp_dim, positions,
+        tie_embeddings`).
         params, compute: dtypes of the parameters and of the arithmetic.
         remat: recompute each block's activations in the backward pass instead of keeping them.
     """
 
-    def __init__(self, model: dict, params: jnp.dtype, compute: jnp.dtype, remat: bool) -> None:
+    def __init__(self, model: dict, params: jnp.dtype, compute: jnp.dtype, *, remat: bool) -> None:
         self.vocab_size: int = model["vocab_size"]
         self.dim: int = model["dim"]
         self.n_layers: int = model["n_layers"]
@@ -135,6 +139,7 @@ class Transformer(nnx.Module):
         self.remat, self.layout = config.remat, layout
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Logits for the token after each position."""
         x = self.embed(tokens)
         if self.learned:
             x = x + self.position(jnp.arange(tokens.shape[1]))

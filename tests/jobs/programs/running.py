@@ -49,7 +49,9 @@ def losses(document: dict[str, Any], path: Path | None, steps: int) -> list[floa
 def arrays(state: State) -> dict[str, np.ndarray]:
     """Everything in a state, by section and path."""
     return {
-        f"{name}/{path}": np.asarray(jax.device_get(leaf)) for name, section in state.sections.items() for path, leaf in flatten(section).items()
+        f"{name}/{path}": np.asarray(jax.device_get(leaf))
+        for name, section in state.sections.items()
+        for path, leaf in flatten(section).items()
     }
 
 

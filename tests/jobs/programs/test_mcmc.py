@@ -35,7 +35,9 @@ def sample(document: dict[str, Any], folder: Path) -> Outputs:
 
 def test_draws_are_those_of_one_plain_run_bit_for_bit(tmp_path: Path) -> None:
     ours, _ = posterior.apart(sample(specs.schools(), tmp_path).draws())
-    plain = MCMC(NUTS(posteriors.eight_schools), num_warmup=60, num_samples=120, num_chains=4, chain_method="vectorized", progress_bar=False)
+    plain = MCMC(
+        NUTS(posteriors.eight_schools), num_warmup=60, num_samples=120, num_chains=4, chain_method="vectorized", progress_bar=False
+    )
     plain.run(jax.random.key(0), jnp.asarray(specs.SCHOOLS["y"], float), jnp.asarray(specs.SCHOOLS["sigma"], float))
     theirs = plain.get_samples(group_by_chain=True)
     assert sorted(ours) == ["mu", "tau", "theta"]
@@ -78,7 +80,9 @@ def test_hmc_samples_a_regression_whose_posterior_is_known(tmp_path: Path) -> No
     x = generator.normal(size=200)
     y = 1.0 + 2.0 * x + generator.normal(size=200)
     slope, intercept = np.polyfit(x, y, 1)
-    document = specs.line(kernel={"type": "HMC", "trajectory_length": 1.0}, num_warmup=300, num_samples=600, checkpoint={"every_draws": 300})
+    document = specs.line(
+        kernel={"type": "HMC", "trajectory_length": 1.0}, num_warmup=300, num_samples=600, checkpoint={"every_draws": 300}
+    )
     document["data"] = {"inline": {"x": x.tolist(), "y": y.tolist()}}
     table = posterior.summary(posterior.apart(sample(document, tmp_path).draws())[0])
     assert table["alpha"]["mean"] == pytest.approx(intercept, abs=0.02)

@@ -20,7 +20,7 @@ TOLERANCE = 2e-5
 
 
 def test_gradient_descent_on_a_line_follows_its_closed_form() -> None:
-    """loss = mean (w x + b - y)², so one step is w -= 2 lr mean((w x + b - y) x), b likewise."""
+    """Loss = mean (w x + b - y)², so one step is w -= 2 lr mean((w x + b - y) x), b likewise."""
     program = running.build(specs.regression())
     state = running.start(program)
     x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 3.0, 5.0, 7.0])
@@ -34,7 +34,7 @@ def test_gradient_descent_on_a_line_follows_its_closed_form() -> None:
     assert float(state.sections["params"]["layers.0.bias"][0]) == pytest.approx(b, rel=1e-5)
 
 
-@pytest.mark.parametrize(("sharding", "axes"), MESHES[1:], ids=lambda value: str(value))
+@pytest.mark.parametrize(("sharding", "axes"), MESHES[1:], ids=str)
 def test_the_loss_agrees_on_every_mesh(text: Path, sharding: str, axes: dict[str, int]) -> None:
     document = specs.transformer()
     document["model"] |= {"dropout": 0.0}
@@ -106,7 +106,8 @@ def test_a_classifier_on_a_builtin_table_learns(tmp_path: Path) -> None:
     before = program.evaluate(state, Outputs(tmp_path), lambda: False)
     state, _ = running.advance(program, state, 200)
     after = program.evaluate(state, Outputs(tmp_path), lambda: False)
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert after["eval/loss"] < 0.6 * before["eval/loss"]
 
 
