@@ -97,8 +97,10 @@ def divisor(resolved: Mapping[str, Any]) -> int:
     """What the open axis of a resolved spec must divide: everything that lies on it. 0 where nothing does."""
     axes: dict[str, int] = resolved["mesh"]["axes"]
     name = next((name for name, size in axes.items() if size == OPEN), None)
+    if name is None:
+        return 0
     if resolved["kind"] == "mcmc":
-        return resolved["num_chains"] if name == "chains" else 0
+        return resolved["num_chains"]
     rules = sharding.rules(resolved["mesh"]["sharding"], resolved["mesh"]["rules"], axes)
     batch = resolved["data"]["batch_size"] // resolved["grad_accumulation"]
     sizes = [("batch", batch), *((axis, size) for axis, size, _ in models.logical_sizes(resolved["model"]))]

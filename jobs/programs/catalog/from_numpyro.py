@@ -42,6 +42,13 @@ ROOTS = {"Distribution", "ExpandedDistribution", "ImproperUniform", "Independent
 FACTORIES = (
     "Bernoulli", "Binomial", "Categorical", "Geometric", "Multinomial", "NegativeBinomial", "TruncatedCauchy", "TruncatedNormal",
 )  # fmt: skip
+UNTOLD = {
+    "Categorical": "Categorical distribution over 0, 1, … with probabilities or logits",
+    "TruncatedCauchy": "Cauchy distribution between low and high",
+    "TruncatedNormal": "Normal distribution between low and high",
+}
+"""A line for what NumPyro has no docstring for."""
+
 _VECTOR: Schema = {"type": "array", "items": NUMBER, "minItems": 1, "maxItems": 10_000}
 _MATRIX: Schema = {"type": "array", "items": _VECTOR, "minItems": 1, "maxItems": 1000}
 _POSITIVE, _UNIT = NUMBER | {"exclusiveMinimum": 0}, NUMBER | {"minimum": 0, "maximum": 1}
@@ -79,8 +86,12 @@ def distributions() -> Section:
         if name in ROOTS:
             section.excluded[name] = "is a form of other distributions, not one itself"
         elif is_class or name in FACTORIES:
-            section.add(f"numpyro.distributions.{name}", found, _rules_of(found))
+            section.add(f"numpyro.distributions.{name}", found, _rules_of(found), **_doc_of(name))
     return section.sorted()
+
+
+def _doc_of(name: str) -> dict[str, str]:
+    return {"doc": UNTOLD[name]} if name in UNTOLD else {}
 
 
 def _rules_of(found: Any) -> Rules:
@@ -91,9 +102,15 @@ def _rules_of(found: Any) -> Rules:
         one = found.__name__ not in {"Categorical", "Multinomial"}
         schemas = {"probs": _UNIT if one else _VECTOR, "logits": NUMBER if one else _VECTOR, "scale": _POSITIVE}
     parameters = inspect.signature(found).parameters
-    null = {name for name, parameter in parameters.items() if parameter.default is None}
-    merged = {name: nullable(schema) if name in null else schema for name, schema in schemas.items()}
+    merged = {name: _with_default(schema, parameters[name]) for name, schema in schemas.items() if name in parameters}
     return Rules(schemas={**merged, **DISTRIBUTION_RULES.schemas}, own=DISTRIBUTION_RULES.own)
+
+
+def _with_default(schema: Schema, parameter: inspect.Parameter) -> Schema:
+    """The same schema, with the default allowed: null, or a number that stands for every element."""
+    if parameter.default is None:
+        return nullable(schema)
+    return {"anyOf": [NUMBER, schema]} if isinstance(parameter.default, float) and schema["type"] == "array" else schema
 
 
 def _of_domain(domain: Any) -> Schema | None:

@@ -1,0 +1,173 @@
+"""Job documents that are right, ways to make them wrong, and datasets and checkpoints for them to name."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from jobs.errors import Issue, SpecInvalid
+from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
+from jobs.spec.job import Spec, read_spec
+from jobs.spec.origin import CheckpointFacts
+
+GONE = object()
+"""In `edited`: take the member away."""
+
+
+def column(name: str, dtype: str, low: float, high: float, rows: int = 434, missing: int = 0, **shape: Any) -> ColumnFacts:
+    return ColumnFacts(name, dtype, shape.get("shape", [rows]), low, high, missing)
+
+
+TABLE = [
+    column("height", "float64", 1.2, 2.1),
+    column("weight", "float64", 40.0, 140.0),
+    column("label", "int64", 0, 2),
+    column("signed", "int64", -1, 1),
+    column("gaps", "float64", 0.0, 1.0, missing=3),
+    ColumnFacts("name", "string", [434]),
+]
+PICTURES = [column("x", "float32", 0, 1, shape=[64, 8, 8, 1]), column("y", "int32", 0, 3, 64), column("onehot", "float32", 0, 1, shape=[64, 4])]
+DATASETS = {
+    facts.id: facts
+    for facts in (
+        DatasetFacts("ds_text", "text", 10_000, None, [], TextFacts(10_000, 9_000, 90, 226)),
+        DatasetFacts("ds_short", "text", 70, None, [], TextFacts(70, 70, 20, 120)),
+        DatasetFacts("ds_table", "csv", 20_000, 434, TABLE),
+        DatasetFacts("ds_pictures", "npz", 20_000, 64, PICTURES),
+        DatasetFacts("ds_uneven", "npz", 9_000, None, [column("x", "float32", 0, 1, 10), column("y", "float32", 0, 1, 9)]),
+    )
+}
+
+
+def language() -> dict[str, Any]:
+    """The first example of the contract, with a dataset of ours."""
+    schedule = {"type": "warmup_cosine_decay_schedule", "init_value": 0.0, "peak_value": 1e-3, "warmup_steps": 100, "decay_steps": 2000}
+    return {
+        "kind": "train",
+        "name": "char-lm",
+        "metadata": {"team": "nlp"},
+        "priority": 0,
+        "model": {"type": "transformer", "vocab_size": 256, "dim": 128, "n_layers": 4, "n_heads": 4, "context": 64, "dropout": 0.0},
+        "data": {"dataset": "ds_text", "batch_size": 32, "shuffle_seed": 0, "eval_fraction": 0.1},
+        "loss": {"type": "softmax_cross_entropy_with_integer_labels"},
+        "optimizer": {
+            "type": "chain",
+            "transforms": [
+                {"type": "clip_by_global_norm", "max_norm": 1.0},
+                {"type": "scale_by_adam"},
+                {"type": "add_decayed_weights", "weight_decay": 0.01},
+                {"type": "scale_by_learning_rate", "learning_rate": schedule},
+            ],
+        },
+        "grad_accumulation": 1,
+        "mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp", "rules": {"mlp": "model"}},
+        "precision": {"params": "float32", "compute": "bfloat16", "x64": False},
+        "remat": "none",
+        "steps": 2000,
+        "eval_every": 200,
+        "log_every": 1,
+        "seed": 0,
+        "checkpoint": {
+            "every_steps": 200,
+            "every_seconds": None,
+            "keep_latest": 3,
+            "keep_best": {"metric": "eval/loss", "mode": "min", "count": 1},
+        },
+        "stop": {"on_nonfinite": "fail", "metric": "eval/loss", "mode": "min", "patience": 5},
+        "debug": {"disable_jit": False, "nans": False, "log_compiles": False},
+        "init_from": {"job": "job_text", "step": 400, "what": "params"},
+        "resources": {"platform": "any", "devices": 8, "hosts": 1, "memory_gib": None, "labels": {}},
+        "retries": {"max_failures": 0, "max_infra_retries": 100},
+        "timeout_seconds": None,
+    }
+
+
+def schools() -> dict[str, Any]:
+    """The second example of the contract, with the model of the catalog."""
+    return {
+        "kind": "mcmc",
+        "name": "eight-schools",
+        "model": {"type": "eight_schools"},
+        "data": {"inline": {"y": [28, 8, -3, 7, -1, 1, 18, 12], "sigma": [15, 10, 16, 11, 9, 11, 10, 18]}},
+        "kernel": {"type": "NUTS", "target_accept_prob": 0.8, "max_tree_depth": 10, "dense_mass": False},
+        "num_warmup": 500,
+        "num_samples": 1000,
+        "num_chains": 4,
+        "thinning": 1,
+        "chain_method": "auto",
+        "mesh": {"axes": {"chains": 4}},
+        "stop": {"min_ess_bulk": 400, "max_r_hat": 1.01},
+        "checkpoint": {"every_draws": 250},
+        "seed": 0,
+    }
+
+
+def text() -> dict[str, Any]:
+    """A language model in as few words as possible."""
+    return {
+        "kind": "train",
+        "model": {"type": "transformer", "vocab_size": 256, "dim": 32, "n_layers": 2, "n_heads": 4, "context": 64},
+        "data": {"dataset": "ds_text"},
+        "optimizer": {"type": "adamw", "learning_rate": 1e-3},
+        "steps": 100,
+    }
+
+
+def table() -> dict[str, Any]:
+    """A classifier of rows."""
+    return {
+        "kind": "train",
+        "model": {"type": "mlp", "in_features": 2, "out_features": 3},
+        "data": {"dataset": "ds_table", "args": {"x": ["height", "weight"], "y": "label"}},
+        "loss": {"type": "softmax_cross_entropy_with_integer_labels"},
+        "optimizer": {"type": "adam", "learning_rate": 1e-3},
+        "steps": 100,
+    }
+
+
+def regression() -> dict[str, Any]:
+    """Linear regression by sampling."""
+    return {
+        "kind": "mcmc",
+        "model": {"type": "linear_regression"},
+        "data": {"dataset": "ds_table", "args": {"x": "height", "y": "weight"}},
+    }
+
+
+def edited(document: Any, changes: dict[str, Any]) -> Any:
+    """A copy with members set, made or taken away, by JSON Pointer."""
+    changed = copy.deepcopy(document)
+    for pointer, value in changes.items():
+        *path, last = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+        holder = changed
+        for token in path:
+            holder = holder[int(token)] if isinstance(holder, list) else holder.setdefault(token, {})
+        if value is GONE:
+            del holder[last]
+        else:
+            holder[int(last) if isinstance(holder, list) else last] = copy.deepcopy(value)
+    return changed
+
+
+def read(document: Any) -> Spec:
+    """Read a document as the service does."""
+    return read_spec(document, DATASETS.get, find_checkpoint)
+
+
+def faults(document: Any) -> list[Issue]:
+    """Everything that is wrong with a document."""
+    try:
+        read(document)
+    except SpecInvalid as error:
+        return error.issues
+    return []
+
+
+def find_checkpoint(job: str, step: int | None) -> CheckpointFacts | None:
+    """`job_text` trained the example's model and `job_schools` sampled; each has one checkpoint."""
+    plain = {"language": edited(language(), {"/init_from": None}), "schools": schools()}
+    saved = {"job_text": (400, plain["language"]), "job_schools": (750, plain["schools"])}
+    if job not in saved or step not in (None, saved[job][0]):
+        return None
+    at, document = saved[job]
+    return CheckpointFacts(job, at, read_spec(document, DATASETS.get, lambda job, step: None).resolved)

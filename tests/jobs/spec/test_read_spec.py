@@ -1,0 +1,209 @@
+"""What a right job becomes: every field present, every default fixed, and what the queue needs to know of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jobs.spec.builtin import columns
+from tests.jobs.spec.documents import GONE, edited, faults, language, read, regression, schools, table, text
+
+EVERY = [language, schools, text, table, regression]
+COMMON = {
+    "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop", "debug",
+    "init_from", "resources", "retries", "timeout_seconds",
+}  # fmt: skip
+TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every"}
+MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
+
+
+@pytest.mark.parametrize("document", EVERY)
+def test_the_resolved_spec_has_every_field(document):
+    resolved = read(document()).resolved
+    assert set(resolved) == (TRAIN if resolved["kind"] == "train" else MCMC)
+
+
+@pytest.mark.parametrize("document", EVERY)
+def test_a_resolved_spec_is_itself_a_job_and_resolves_to_itself(document):
+    resolved = read(document()).resolved
+    assert read(json.loads(json.dumps(resolved))).resolved == resolved
+
+
+@pytest.mark.parametrize("document", EVERY)
+def test_the_document_is_kept_as_it_was_sent(document):
+    sent = document()
+    assert read(sent).document == document()
+    assert read(read(sent).document).resolved == read(sent).resolved
+
+
+def test_the_contracts_training_example():
+    spec = read(language())
+    assert (spec.kind, spec.name, spec.metadata, spec.priority) == ("train", "char-lm", {"team": "nlp"}, 0)
+    assert (spec.dataset_id, spec.platform, spec.memory_bytes) == ("ds_text", "any", None)
+    assert (spec.devices, spec.devices_open, spec.total, spec.unit) == (8, False, 2000, "step")
+    assert spec.warnings == []
+    assert spec.needs == [
+        "losses/softmax_cross_entropy_with_integer_labels",
+        "models/transformer",
+        "optimizers/add_decayed_weights",
+        "optimizers/chain",
+        "optimizers/clip_by_global_norm",
+        "optimizers/scale_by_adam",
+        "optimizers/scale_by_learning_rate",
+        "schedules/warmup_cosine_decay_schedule",
+    ]
+    assert spec.resolved["init_from"] == {"job": "job_text", "step": 400, "what": "params"}
+    assert spec.resolved["model"] == language()["model"] | {"mlp_dim": 512, "positions": "learned", "tie_embeddings": True}
+    assert spec.resolved["data"] == language()["data"] | {
+        "inline": None, "builtin": None, "eval_batches": None, "tokenizer": "bytes", "args": None,
+    }  # fmt: skip
+    same = ("mesh", "precision", "remat", "steps", "eval_every", "log_every", "seed", "checkpoint", "stop", "debug", "resources", "retries")
+    assert {name: spec.resolved[name] for name in same} == {name: language()[name] for name in same}
+
+
+def test_the_contracts_sampling_example():
+    spec = read(schools())
+    assert (spec.kind, spec.dataset_id, spec.devices, spec.total, spec.unit) == ("mcmc", None, 4, 1500, "draw")
+    assert spec.needs == ["kernels/NUTS", "models/eight_schools"]
+    assert spec.resolved["data"]["args"] == {"y": "y", "sigma": "sigma"}
+    assert spec.resolved["mesh"] == {"axes": {"chains": 4}, "sharding": "replicated", "rules": {}}
+    assert spec.resolved["kernel"]["regularize_mass_matrix"] is True
+
+
+def test_a_library_default_is_frozen_into_the_optimizer():
+    assert read(text()).resolved["optimizer"] == {
+        "type": "adamw", "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0, "mu_dtype": None,
+        "weight_decay": 1e-4, "nesterov": False,
+    }  # fmt: skip
+
+
+def test_whole_numbers_become_floats_where_the_library_wants_them():
+    rate = read(edited(text(), {"/optimizer/learning_rate": 1})).resolved["optimizer"]["learning_rate"]
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "expected"),
+    [
+        ({}, "/loss", {"type": "next_token"}),
+        ({}, "/checkpoint/every_steps", 10),
+        ({"/steps": 5}, "/checkpoint/every_steps", 1),
+        ({"/checkpoint": {"every_steps": None}}, "/checkpoint/every_steps", None),
+        ({"/checkpoint": {"every_seconds": 60}}, "/checkpoint/every_steps", None),
+        ({}, "/eval_every", None),
+        ({"/data/eval_fraction": 0.1}, "/eval_every", 10),
+        ({"/data/eval_fraction": 0.1, "/eval_every": None}, "/eval_every", None),
+        ({"/data/eval_fraction": 0.1, "/checkpoint": {"every_seconds": 60}}, "/eval_every", 10),
+        ({}, "/mesh", {"axes": {"data": 1}, "sharding": "dp", "rules": {}}),
+        ({"/resources": {"devices": 8}}, "/mesh/axes", {"data": 8}),
+        ({"/mesh": {"axes": {"model": 4}}}, "/mesh/sharding", "tp"),
+        ({"/mesh": {"sharding": "tp"}, "/resources": {"devices": 4}}, "/mesh/axes", {"model": 4}),
+        ({"/mesh": {"sharding": "fsdp_tp"}, "/resources": {"devices": 4}}, "/mesh/axes", {"data": 4, "model": 1}),
+        ({"/mesh": {"axes": {"data": 8}}}, "/resources/devices", 8),
+        ({"/mesh": {"axes": {"data": -1}}}, "/resources/devices", None),
+        ({"/mesh": {"axes": {"data": -1, "model": 2}, "sharding": "tp"}, "/resources": {"devices": 8}}, "/mesh/axes", {"data": 4, "model": 2}),
+        ({}, "/precision", {"params": "float32", "compute": "float32", "x64": False}),
+        ({"/precision": {"params": "bfloat16"}}, "/precision/compute", "bfloat16"),
+        ({"/init_from": None}, "/init_from", None),
+    ],
+)
+def test_defaults(changes, pointer, expected):
+    found = read(edited(text(), changes)).resolved
+    for token in pointer.split("/")[1:]:
+        found = found[token]
+    assert found == expected
+
+
+def test_an_open_axis_leaves_the_number_of_devices_to_the_worker():
+    spec = read(edited(text(), {"/mesh": {"axes": {"data": -1, "model": 2}, "sharding": "tp"}}))
+    assert (spec.devices, spec.devices_open) == (2, True)
+    assert spec.resolved["mesh"]["axes"] == {"data": -1, "model": 2}
+
+
+def test_memory_and_labels_are_what_a_worker_must_offer():
+    spec = read(edited(text(), {"/resources": {"memory_gib": 1.5, "labels": {"zone": "a"}}}))
+    assert spec.memory_bytes == 3 * 2**29
+    assert "label:zone=a" in spec.needs
+
+
+def test_a_sampler_with_x64_computes_in_it():
+    precision = read(edited(schools(), {"/precision": {"x64": True}})).resolved["precision"]
+    assert precision == {"params": "float64", "compute": "float64", "x64": True}
+
+
+def test_a_block_of_draws_is_no_longer_than_the_run():
+    assert read(edited(schools(), {"/num_warmup": 10, "/num_samples": 20})).resolved["checkpoint"]["every_draws"] == 30
+
+
+def test_a_builtin_dataset_knows_how_it_is_bound():
+    document = edited(table(), {"/data": {"builtin": "spirals"}})
+    assert read(document).resolved["data"]["args"] == {"x": ["x1", "x2"], "y": "label"}
+
+
+def test_columns_bind_to_arguments_of_their_name():
+    document = edited(table(), {"/data": {"dataset": "ds_pictures"}, "/model": {"type": "cnn", "in_shape": [8, 8, 1], "out_features": 4}})
+    assert read(document).resolved["data"]["args"] == {"x": "x", "y": "y"}
+
+
+def test_a_loss_over_values_takes_as_many_targets_as_outputs():
+    changes = {"/data": {"dataset": "ds_pictures", "args": {"y": "onehot"}}, "/model": {"type": "mlp", "in_features": 64, "out_features": 4}}
+    assert read(edited(table(), changes | {"/loss": {"type": "softmax_cross_entropy"}})).resolved["data"]["args"] == {"x": "x", "y": "onehot"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "changes", "expected"),
+    [
+        ({"job": "job_text"}, {}, {"job": "job_text", "step": 400, "what": "params"}),
+        ({"job": "job_text", "what": "all"}, {}, {"job": "job_text", "step": 400, "what": "all"}),
+        ({"job": "job_text"}, {"/model/dropout": 0.5, "/optimizer": {"type": "lion", "learning_rate": 1}}, {"job": "job_text", "step": 400, "what": "params"}),
+        ({"job": "job_text", "what": "all"}, {"/optimizer/transforms/0/max_norm": 2, "/steps": 4000}, {"job": "job_text", "step": 400, "what": "all"}),
+    ],
+)  # fmt: skip
+def test_the_checkpoint_to_start_from_is_fixed_at_submit(origin, changes, expected):
+    assert read(edited(language(), changes | {"/init_from": origin})).resolved["init_from"] == expected
+
+
+def test_a_sampler_goes_on_with_its_chains():
+    spec = read(edited(schools(), {"/init_from": {"job": "job_schools"}, "/num_samples": 3000}))
+    assert spec.resolved["init_from"] == {"job": "job_schools", "step": 750, "what": "all"}
+
+
+@pytest.mark.parametrize(
+    ("document", "changes", "expected"),
+    [
+        (language, {"/checkpoint/keep_best/metric": "accuracy"}, [("/checkpoint/keep_best/metric", "never_measured")]),
+        (language, {"/eval_every": 150}, [("/checkpoint/keep_best/metric", "seldom_measured")]),
+        (text, {"/checkpoint": {"keep_best": {"metric": "eval/loss"}}}, [("/checkpoint/keep_best/metric", "never_measured")]),
+        (text, {"/checkpoint": {"every_steps": 500}}, [("/checkpoint/every_steps", "never_reached")]),
+        (text, {"/mesh": {"axes": {"data": 2}, "sharding": "replicated"}}, [("/mesh/axes/data", "unused_axis")]),
+        (language, {"/stop/patience": GONE}, [("/stop/patience", "no_effect")]),
+        (language, {"/steps": 100, "/eval_every": 10}, [
+            ("/optimizer/transforms/3/learning_rate/warmup_steps", "never_reached"), ("/checkpoint/every_steps", "never_reached"),
+        ]),
+        (text, {"/optimizer": {"type": "schedule_free_adamw"}}, [("/optimizer/type", "training_iterate")]),
+        (schools, {"/kernel": {"type": "HMC", "num_steps": 5}}, [("/kernel/num_steps", "step_size_fixed")]),
+        (schools, {"/checkpoint/every_draws": 10_000}, [("/checkpoint/every_draws", "never_reached")]),
+    ],
+)  # fmt: skip
+def test_what_may_surprise_is_accepted_with_a_warning(document, changes, expected):
+    warnings = read(edited(document(), {"/init_from": None} | changes)).warnings
+    assert sorted((warning["pointer"], warning["code"]) for warning in warnings) == sorted(expected)
+    assert all(warning["detail"] for warning in warnings)
+
+
+def test_inline_columns_may_have_axes():
+    pictures = [[[float(i + j)] * 4 for j in range(4)] for i in range(64)]
+    document = edited(table(), {
+        "/data": {"inline": {"x": pictures, "y": [i % 3 for i in range(64)]}}, "/model": {"type": "cnn", "in_shape": [4, 4, 1], "out_features": 3},
+    })  # fmt: skip
+    assert faults(document) == []
+
+
+def test_builtin_numbers_never_change():
+    """Checkpoints and results of old jobs speak of these numbers."""
+    line, spirals = columns("line"), columns("spirals")
+    assert columns("eight_schools")["y"] == [28, 8, -3, 7, -1, 1, 18, 12]
+    assert (line["x"][:3], line["y"][:3]) == ([-1.0, -0.252525, 0.494949], [-1.067013, 0.472323, 1.172925])
+    assert (spirals["x1"][:2], spirals["x2"][:2], spirals["label"][:4]) == ([0.099584, -0.057546], [0.009108, 0.081783], [0, 1, 2, 0])
+    assert sum(spirals["label"]) == 600

@@ -1,0 +1,237 @@
+"""Wrong jobs, each refused at the right place with a message that says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.jobs.spec.documents import GONE, edited, faults, language, regression, schools, table, text
+
+CHAIN_OF_NINE: dict = {"type": "identity"}
+for _ in range(9):
+    CHAIN_OF_NINE = {"type": "chain", "transforms": [CHAIN_OF_NINE]}
+DEEPEST = "/optimizer" + "/transforms/0" * 8
+WARMUP = {"type": "warmup_cosine_decay_schedule", "init_value": 0.0, "peak_value": 1.0, "warmup_steps": 50, "decay_steps": 50}
+ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
+
+# (document, changes, [(pointer, code), …], part of the message)
+WRONG = [
+    # the document as a whole
+    (text, {"/kind": GONE}, [("/kind", "missing")], '"train" or "mcmc"'),
+    (text, {"/kind": "svi"}, [("/kind", "unknown_value")], '"mcmc" or "train"'),
+    (text, {"/kind": ["train"]}, [("/kind", "unknown_value")], "must be"),
+    (text, {"/model": GONE}, [("/model", "missing")], "a model of the catalog"),
+    (text, {"/steps": GONE, "/optimizer": GONE}, [("/optimizer", "missing"), ("/steps", "missing")], "such as 1000"),
+    (text, {"/stepz": 1}, [("/stepz", "unknown_field")], 'did you mean "steps"'),
+    (text, {"/profile": {"start_step": 10}}, [("/profile", "unknown_field")], "unknown field"),
+    (text, {"/a~1b~0": 1}, [("/a~1b~0", "unknown_field")], '"a/b~"'),
+    (text, {"/spec_version": 2}, [("/spec_version", "unknown_value")], "must be 1"),
+    # numbers and types
+    (text, {"/steps": -1}, [("/steps", "out_of_range")], "at least 1"),
+    (text, {"/steps": 10**9 + 1}, [("/steps", "out_of_range")], "at most 1000000000"),
+    (text, {"/steps": "100"}, [("/steps", "wrong_type")], "must be an integer"),
+    (text, {"/steps": True}, [("/steps", "wrong_type")], "must be an integer"),
+    (text, {"/steps": 10**400}, [("/steps", "out_of_range")], "at most"),
+    (text, {"/seed": 2**32}, [("/seed", "out_of_range")], "less than"),
+    (text, {"/timeout_seconds": 0}, [("/timeout_seconds", "out_of_range")], "more than 0"),
+    (text, {"/timeout_seconds": float("nan")}, [("/timeout_seconds", "out_of_range")], "finite"),
+    (text, {"/name": "a\x00b"}, [("/name", "invalid")], "NUL"),
+    (text, {"/metadata": {f"k{i}": "" for i in range(65)}}, [("/metadata", "out_of_range")], "at most 64 entries"),
+    (text, {"/metadata/n": 3}, [("/metadata/n", "wrong_type")], "must be a string"),
+    (text, {"/remat": "some"}, [("/remat", "unknown_value")], '"none" or "full"'),
+    (text, {"/resources/hosts": 2}, [("/resources/hosts", "out_of_range")], "at most 1"),
+    (text, {"/resources/platform": "cuda"}, [("/resources/platform", "unknown_value")], '"gpu"'),
+    (text, {"/retries/max_failures": -1}, [("/retries/max_failures", "out_of_range")], "at least 0"),
+    # models
+    (text, {"/model/type": "transformr"}, [("/model/type", "unknown_type")], 'did you mean "transformer"'),
+    (text, {"/model/type": "eight_schools"}, [("/model/type", "unknown_type")], "not for train jobs"),
+    (text, {"/model": "transformer"}, [("/model", "wrong_type")], "must be an object"),
+    (text, {"/model": None}, [("/model", "wrong_type")], "must be an object"),
+    (text, {"/model/dimm": 3}, [("/model/dimm", "unknown_argument")], 'did you mean "dim"'),
+    (text, {"/model/dropout": 1.0}, [("/model/dropout", "out_of_range")], "less than 1"),
+    (text, {"/model/dim": 34}, [("/model/n_heads", "not_divisible")], "must divide dim, which is 34"),
+    (text, {"/model/dim": 36, "/model/positions": "rotary"}, [("/model/positions", "conflict")], "even"),
+    (text, {"/model/positions": "absolute"}, [("/model/positions", "unknown_value")], '"learned" or "rotary"'),
+    # optimizers and schedules
+    (text, {"/optimizer/type": "adm"}, [("/optimizer/type", "unknown_type")], 'did you mean "adam"'),
+    (text, {"/optimizer/type": "lbfgs"}, [("/optimizer/type", "unknown_type")], "cannot be used in a job"),
+    (text, {"/optimizer/type": GONE}, [("/optimizer/type", "missing")], "GET /v1/catalog/optimizers"),
+    (text, {"/optimizer/lr": 1}, [("/optimizer/lr", "unknown_argument")], "adamw has no argument"),
+    (text, {"/optimizer/learning_rate": GONE}, [("/optimizer/learning_rate", "missing")], "a number of at least 0 or a schedule"),
+    (text, {"/optimizer/learning_rate": "1e-3"}, [("/optimizer/learning_rate", "wrong_type")], "a number"),
+    (text, {"/optimizer/learning_rate": -0.1}, [("/optimizer/learning_rate", "out_of_range")], "at least 0"),
+    (text, {"/optimizer/mu_dtype": "int8"}, [("/optimizer/mu_dtype", "unknown_value")], '"bfloat16"'),
+    (text, {"/optimizer/learning_rate": {"type": "cosine"}}, [("/optimizer/learning_rate/type", "unknown_type")], "lists all"),
+    (text, {"/optimizer/learning_rate": WARMUP}, [("/optimizer/learning_rate/warmup_steps", "out_of_range")], "less than decay_steps"),
+    (text, {"/optimizer": {"type": "chain", "transforms": []}}, [("/optimizer/transforms", "out_of_range")], "1 to 64 items"),
+    (text, {"/optimizer": CHAIN_OF_NINE}, [(DEEPEST, "too_deep")], "more than 8 deep"),
+    (
+        text,
+        {"/optimizer": {"type": "chain", "transforms": [{"type": "chain", "transforms": [{"type": "identity"}] * 40}] * 2}},
+        [("/optimizer", "too_many")],
+        "at most 64 optimizers",
+    ),
+    (
+        text,
+        {"/optimizer/learning_rate": {"type": "join_schedules", "schedules": [WARMUP | {"decay_steps": 99}] * 3, "boundaries": [9, 4]}},
+        [("/optimizer/learning_rate/boundaries", "out_of_range")],
+        "must grow",
+    ),
+    (
+        text,
+        {"/optimizer": {"type": "MultiSteps", "opt": {"type": "identity"}, "every_k_schedule": 2}, "/grad_accumulation": 2},
+        [("/grad_accumulation", "conflict")],
+        "leave one of the two out",
+    ),
+    # data
+    (text, {"/data/dataset": "ds_none"}, [("/data/dataset", "not_found")], "POST /v1/datasets"),
+    (text, {"/data": {}}, [("/data", "missing")], '"dataset", "inline" or "builtin"'),
+    (text, {"/data/builtin": "line"}, [("/data", "conflict")], "give only one"),
+    (text, {"/data/uri": "s3://b/k"}, [("/data/uri", "unknown_field")], 'in "data"'),
+    (text, {"/data/dataset": "ds_table"}, [("/data/dataset", "wrong_kind")], "learns from text"),
+    (text, {"/data/args": {"x": "a"}}, [("/data/args", "conflict")], "leave args out"),
+    (text, {"/data/tokenizer": {"type": "tokenizers"}}, [("/data/tokenizer", "unknown_value")], '"bytes" or "char"'),
+    (text, {"/data/eval_fraction": 1}, [("/data/eval_fraction", "out_of_range")], "less than 1"),
+    (text, {"/data/batch_size": 0}, [("/data/batch_size", "out_of_range")], "at least 1"),
+    (text, {"/model/vocab_size": 200}, [("/model/vocab_size", "too_small")], "at least 227"),
+    (text, {"/model/vocab_size": 64, "/data/tokenizer": "char"}, [("/model/vocab_size", "too_small")], "at least 90"),
+    (text, {"/data/dataset": "ds_short", "/model/context": 70}, [("/model/context", "too_long")], "shorten model.context"),
+    (text, {"/data/dataset": "ds_short", "/data/eval_fraction": 0.05}, [("/data/eval_fraction", "too_small")], "make it greater"),
+    (table, {"/data/dataset": "ds_text"}, [("/data/dataset", "wrong_kind")], "learns from columns"),
+    (table, {"/data/tokenizer": "bytes"}, [("/data/tokenizer", "conflict")], "leave the tokenizer out"),
+    (table, {"/data/args": GONE}, [("/data/args", "unbound"), ("/data/args", "unbound")], 'set data.args.x to one of the columns "height"'),
+    (table, {"/data/args/y": None}, [("/data/args", "unbound")], "data.args.y"),
+    (table, {"/data/args/z": "label"}, [("/data/args/z", "unknown_argument")], 'use "x" or "y"'),
+    (table, {"/data/args/y": "lable"}, [("/data/args/y", "unknown_column")], 'did you mean "label"'),
+    (table, {"/data/args/x": ["height", "wieght"]}, [("/data/args/x/1", "unknown_column")], 'did you mean "weight"'),
+    (table, {"/data/args/x": ["height", "name"]}, [("/data/args/x/1", "not_numeric")], "does not hold numbers"),
+    (table, {"/data/args/x": ["height", "gaps"]}, [("/data/args/x/1", "missing_values")], "3 missing values"),
+    (table, {"/data/args/x": 3}, [("/data/args/x", "wrong_type")], "name of a column"),
+    (table, {"/data/args/x": "height"}, [("/model/in_features", "mismatch")], "must be 1"),
+    (table, {"/data/args/y": "height"}, [("/data/args/y", "wrong_type")], "integer labels"),
+    (table, {"/data/args/y": "signed"}, [("/data/args/y", "out_of_range")], "labels count from 0"),
+    (table, {"/model/out_features": 2}, [("/model/out_features", "too_small")], "at least 3"),
+    (table, {"/data/batch_size": 500}, [("/data/batch_size", "out_of_range")], "434 rows"),
+    (table, {"/data/eval_fraction": 0.001}, [("/data/eval_fraction", "too_small")], "make it greater"),
+    (table, {"/loss": GONE}, [("/loss", "missing")], '{"type": "softmax_cross_entropy_with_integer_labels"}'),
+    (table, {"/loss/type": "next_token"}, [("/loss/type", "conflict")], "is for text"),
+    (table, {"/loss/type": "kl_divergence"}, [("/loss/type", "unknown_type")], "log-probabilities"),
+    (table, {"/loss/type": "squared_error"}, [("/model/out_features", "mismatch")], "must be 1"),
+    (table, {"/loss/type": "hinge_loss", "/model/out_features": 1}, [("/data/args/y", "out_of_range")], "from -1 to 1"),
+    (text, {"/loss": {"type": "squared_error"}}, [("/loss/type", "conflict")], "next_token"),
+    (
+        table,
+        {"/data": {"dataset": "ds_pictures"}, "/model": {"type": "cnn", "in_shape": [28, 28, 1], "out_features": 4}},
+        [("/model/in_shape", "mismatch")],
+        "64 numbers",
+    ),
+    (
+        table,
+        {"/data": {"dataset": "ds_pictures", "args": {"x": "x", "y": "onehot"}}, "/model/in_features": 64, "/loss/type": "multiclass_hinge_loss"},
+        [("/data/args/y", "wrong_type")],
+        "integer labels",
+    ),
+    (table, {"/data": {"dataset": "ds_uneven"}, "/model/in_features": 1}, [("/data/args", "mismatch")], "differ in length"),
+    (table, {"/data": {"builtin": "spiral"}}, [("/data/builtin", "unknown_value")], 'did you mean "spirals"'),
+    (schools, {"/data/inline/y/3": "7"}, [("/data/inline/y/3", "wrong_type")], "must be a number"),
+    (schools, {"/data/inline/y/3": None}, [("/data/inline/y/3", "missing")], "fill it in"),
+    (schools, {"/data/inline/y/3": [7]}, [("/data/inline/y/3", "wrong_type")], "one shape"),
+    (schools, {"/data/inline": {"y": [[1, 2], [3]], "sigma": 4}}, [("/data/inline/y/1", "ragged"), ("/data/inline/sigma", "wrong_type")], "2"),
+    (schools, {"/data/inline": {}}, [("/data/inline", "missing")], "at least one column"),
+    (schools, {"/data/inline/y": []}, [("/data/inline/y", "out_of_range")], "empty"),
+    (schools, {"/data/inline/y": [0.123456789] * 100_000}, [("/data/inline", "too_large")], "1 MiB"),
+    (schools, {"/data/inline/y": [1, 2]}, [("/data/args", "mismatch")], "differ in length"),
+    (schools, {"/data/inline/sigma/0": 0}, [("/data/args/sigma", "out_of_range")], "must be positive"),
+    # meshes
+    (language, {"/data/batch_size": 30}, [("/data/batch_size", "not_divisible")], "use a multiple of 4"),
+    (language, {"/data/batch_size": 36, "/grad_accumulation": 6}, [("/data/batch_size", "not_divisible")], "multiple of 24"),
+    (language, {"/data/batch_size": 33, "/grad_accumulation": 2}, [("/data/batch_size", "not_divisible")], "grad_accumulation"),
+    (language, {"/resources/devices": 4}, [("/mesh/axes", "mismatch")], "resources.devices is 4"),
+    (language, {"/mesh/axes": {"data": -1, "model": 3}}, [("/mesh/axes", "not_divisible")], "does not divide"),
+    (language, {"/mesh/axes": {"data": -1, "model": -1}}, [("/mesh/axes", "conflict")], "only one axis may be -1"),
+    (language, {"/mesh/axes/data": 0}, [("/mesh/axes/data", "out_of_range")], "or -1"),
+    (language, {"/mesh/axes/pipe": 1}, [("/mesh/axes/pipe", "unknown_axis")], '"data" or "model"'),
+    (language, {"/mesh/axes": {"data": 8}}, [("/mesh/axes", "missing_axis"), ("/mesh/rules/mlp", "unknown_axis")], 'mesh axis "model"'),
+    (language, {"/mesh/sharding": "ddp"}, [("/mesh/sharding", "unknown_value")], '"dp"'),
+    (text, {"/mesh": {"axes": {"data": 2, "model": 2}, "sharding": "dp"}}, [("/mesh/axes/model", "unused_axis")], "leave the axis out"),
+    (text, {"/mesh": {"axes": {"model": 3}, "sharding": "tp"}}, [(f"/model/{n}", "not_divisible") for n in ("n_heads", "mlp_dim", "vocab_size")], "3"),
+    (text, {"/mesh": {"axes": {"data": 2**20, "model": 2}}}, [("/mesh/axes", "out_of_range")], "1048576 devices"),
+    (text, ON_MESH | {"/mesh/rules": {"embed": "model"}}, [("/mesh/rules", "conflict")] * 3, "set one of them to null"),
+    (text, ON_MESH | {"/mesh/rules": {"mpl": "model"}}, [("/mesh/rules/mpl", "unknown_axis")], 'did you mean "mlp"'),
+    (text, ON_MESH | {"/mesh/rules": {"mlp": "tensor"}}, [("/mesh/rules/mlp", "unknown_axis")], '"data" or "model"'),
+    # evaluation, checkpoints, stopping, precision
+    (text, {"/eval_every": 10}, [("/eval_every", "requires")], "set data.eval_fraction"),
+    (text, {"/data/eval_batches": 10}, [("/data/eval_batches", "requires")], "set data.eval_fraction"),
+    (text, {"/stop": {"metric": "eval/loss", "patience": 3}}, [("/stop/metric", "requires")], "set data.eval_fraction"),
+    (language, {"/stop/metric": None}, [("/stop/metric", "requires")], "patience needs a metric"),
+    (language, {"/stop/metric": "eval/los"}, [("/stop/metric", "unknown_value")], 'did you mean "eval/loss"'),
+    (language, {"/checkpoint/keep_best/mode": "maximum"}, [("/checkpoint/keep_best/mode", "unknown_value")], '"min" or "max"'),
+    (language, {"/checkpoint/every_step": 1}, [("/checkpoint/every_step", "unknown_field")], 'did you mean "every_steps"'),
+    (text, {"/precision": {"params": "float64"}}, [("/precision/params", "requires")], "precision.x64"),
+    (schools, {"/precision": {"compute": "bfloat16"}}, [("/precision/compute", "conflict")], "float32"),
+    # sampling
+    (schools, {"/num_chains": 6}, [("/num_chains", "not_divisible")], '"chains" of size 4'),
+    (schools, {"/thinning": 3}, [("/num_samples", "not_divisible")], "thinning, which is 3"),
+    (schools, {"/thinning": 0}, [("/thinning", "out_of_range")], "at least 1"),
+    (schools, {"/kernel/type": "NUT"}, [("/kernel/type", "unknown_type")], '"NUTS"'),
+    (schools, {"/kernel/type": "HMCECS", "/kernel/max_tree_depth": GONE}, [("/kernel/type", "unknown_type")], "not built into"),
+    (schools, {"/kernel": {"type": "HMC", "trajectory_length": None}}, [("/kernel/trajectory_length", "requires")], "num_steps"),
+    (schools, {"/kernel/target_accept_prob": 1}, [("/kernel/target_accept_prob", "out_of_range")], "less than 1"),
+    (schools, {"/mesh/axes": {"data": 4}}, [("/mesh/axes/data", "unknown_axis")], '"chains" carries the chains'),
+    (schools, {"/mesh/sharding": "dp"}, [("/mesh/sharding", "conflict")], "replicated"),
+    (schools, {"/model": {"type": "transformer"}}, [("/model/type", "unknown_type")], "not for mcmc jobs"),
+    (schools, {"/optimizer": {"type": "adam"}}, [("/optimizer", "unknown_field")], "unknown field"),
+    (schools, {"/stop/max_r_hat": 1}, [("/stop/max_r_hat", "out_of_range")], "more than 1"),
+    (schools, {"/checkpoint/every_draws": None}, [("/checkpoint/every_draws", "wrong_type")], "must be an integer"),
+    (regression, {"/data/dataset": "ds_text"}, [("/data/dataset", "wrong_kind")], "needs columns"),
+    (regression, {"/data/args/y": ["height", "weight"]}, [("/data/args/y", "wrong_shape")], "one plain column"),
+    # starting from a checkpoint
+    (language, {"/init_from/job": "job_none"}, [("/init_from/job", "not_found")], "no such job"),
+    (language, {"/init_from/step": 500}, [("/init_from/step", "not_found")], "newest is at step 400"),
+    (language, {"/init_from": {"job": "job_schools"}}, [("/init_from/job", "incompatible")], "not a train job"),
+    (language, {"/model/dim": 64}, [("/model/dim", "incompatible"), ("/model/mlp_dim", "incompatible")], "must be as in the job"),
+    (
+        language,
+        {"/init_from/what": "all", "/optimizer/transforms/1/type": "scale_by_lion", "/steps": 300, "/eval_every": 30},
+        [("/optimizer", "incompatible"), ("/steps", "out_of_range")],
+        "same transformations",
+    ),
+    (schools, {"/init_from": {"job": "job_schools"}, "/num_chains": 8}, [("/num_chains", "incompatible")], "must be as in"),
+    (schools, {"/init_from": {"job": "job_schools", "what": "params"}}, [("/init_from/what", "conflict")], '"all"'),
+]
+
+
+@pytest.mark.parametrize(("document", "changes", "expected", "advice"), WRONG, ids=lambda value: "+".join(value) if isinstance(value, dict) else "")
+def test_it_is_refused_at_the_right_place(document, changes, expected, advice):
+    found = faults(edited(document(), changes))
+    assert sorted((issue.pointer, issue.code) for issue in found) == sorted(expected)
+    assert any(advice in issue.detail for issue in found), [issue.detail for issue in found]
+    assert all(len(issue.detail) < 400 for issue in found)
+
+
+@pytest.mark.parametrize("document", [None, [], "train", 3, True])
+def test_what_is_no_object_is_no_job(document):
+    assert [(issue.pointer, issue.code) for issue in faults(document)] == [("", "wrong_type")]
+
+
+def test_faults_of_different_parts_are_told_together():
+    wrong = {"/model/dropout": 2, "/data/batch_size": 30, "/optimizer/type": "adm", "/stop/patience": 0, "/resources/devices": "8"}
+    wrong |= {"/mesh/axes/data": 4, "/resources": GONE}
+    pointers = {issue.pointer for issue in faults(edited(language(), wrong))}
+    assert pointers == {"/model/dropout", "/data/batch_size", "/optimizer/type", "/stop/patience"}
+
+
+def test_a_huge_name_is_neither_repeated_nor_made_a_pointer():
+    (issue,) = faults(edited(text(), {"/" + "x" * 100_000: 1}))
+    assert (issue.pointer, issue.code) == ("", "unknown_field")
+    assert len(issue.detail) < 300
+
+
+def test_faults_beyond_counting_are_cut_short():
+    found = faults(text() | {f"field{i}": i for i in range(5000)})
+    assert len(found) == 257
+    assert found[-1].detail == "and 4744 more faults"
+
+
+def test_a_lone_surrogate_ends_in_a_message_that_can_be_sent():
+    (issue,) = faults(edited(text(), {"/optimizer/type": "ad\ud800am"}))
+    issue.detail.encode()
