@@ -1,4 +1,4 @@
-"""A child without JAX, which does what its job's spec tells it: `{"script": [[verb, …], …]}`. Started like the real one.
+"""A child without JAX, which does what its job tells it: `{"script": [[verb, …], …]}` in the spec, or as text in its metadata.
 
     print TEXT TIMES        write to the log
     bytes HEX               write raw bytes to the log
@@ -20,6 +20,7 @@
     pid                     print the number of this process
     reset SIGNAL            do with a signal what the system does
     die SIGNAL              be killed
+    once VERB …             do that in the first attempt only
     exit STATUS             leave without a word
     end ENDING MORE         the last message, with further fields
 """
@@ -58,7 +59,8 @@ class FakeChild:
         self._start = start
         self._directory = Path(start["directory"])
         self._step = (start["assignment"]["resume"] or {"step": 0})["step"]
-        for verb, *arguments in start["assignment"]["spec"]["script"]:
+        spec = start["assignment"]["spec"]
+        for verb, *arguments in spec["script"] if "script" in spec else json.loads(spec["metadata"]["script"]):
             getattr(self, f"do_{verb}")(*arguments)
         if not self._ended:
             self.do_end("succeeded")
@@ -150,6 +152,10 @@ class FakeChild:
     def do_reset(self, name: str) -> None:
         if name != "SIGKILL":
             signal.signal(signal.Signals[name], signal.SIG_DFL)
+
+    def do_once(self, verb: str, *arguments: Any) -> None:
+        if self._start["assignment"]["number"] == 1:
+            getattr(self, f"do_{verb}")(*arguments)
 
     def do_die(self, name: str) -> None:
         os.kill(os.getpid(), signal.Signals[name])

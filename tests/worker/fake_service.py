@@ -97,7 +97,7 @@ class FakeService:
         self.offsets_asked: list[str] = []
         self.says_draining = True
         self.ranges: list[str] = []
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -315,7 +315,7 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
     return _document(error.status, error.code)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
