@@ -112,7 +112,7 @@ def _prepare(settings: Settings) -> None:
     if not found.is_known:
         raise CannotStart(f"The database is at version {found.found}, which a newer meshyard has made. Update meshyard.")
     if not found.is_current and not database.is_sqlite:
-        raise CannotStart(f"The database is at version {found.found}, not at {found.newest}. Run: meshyard migrate")
+        raise CannotStart(f"The database is at version {found.found or 'none'}, not {found.newest}. Run: meshyard migrate")
 
 
 def _brief(error: DBAPIError) -> str:
@@ -137,8 +137,8 @@ def _migrate(database: Database) -> int:
         database.close()
     if not before.is_known:
         raise CannotStart(f"The database is at version {before.found}, which a newer meshyard has made. Update meshyard.")
-    told = "was at" if before.is_current else f"has come from {before.found} to"
-    sys.stderr.write(f"The database {told} version {before.newest}.\n")
+    told = "was" if before.is_current else "is now"
+    sys.stderr.write(f"The database {told} at version {before.newest}.\n")
     return 0
 
 

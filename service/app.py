@@ -73,7 +73,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    openapi.install(app)
+    openapi.install(app, needs_key=settings.api_key is not None)
     return app
 
 

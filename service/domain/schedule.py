@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.spec.job import Spec
 from pydantic import BaseModel
+
+from jobs.spec.job import Spec
 
 
 class Schedule(BaseModel):
@@ -25,7 +26,7 @@ class Schedules(BaseModel):
     evaluate: Schedule
 
 
-class Report(BaseModel):
+class ValidationReport(BaseModel):
     """What can be told of a job without running any of it."""
 
     level: str
@@ -41,11 +42,11 @@ class Report(BaseModel):
     resolved_spec: dict[str, Any]
 
 
-def report(spec: Spec, level: str) -> Report:
+def report(spec: Spec, level: str) -> ValidationReport:
     """The report on a spec that has been read."""
     saving = spec.resolved["checkpoint"]
     save = _schedule(saving.get("every_steps") or saving.get("every_draws"), spec.total, saving.get("every_seconds"))
-    return Report(
+    return ValidationReport(
         level=level,
         kind=spec.kind,
         platform=spec.platform,

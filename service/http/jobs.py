@@ -51,7 +51,7 @@ class Validation(BaseModel):
 
     valid: bool
     errors: list[ProblemItem]
-    report: schedule.Report | None
+    report: schedule.ValidationReport | None
 
 
 def reply(answer: Answer) -> Response:

@@ -5,7 +5,6 @@ That is: how refusals look, which of them every route can give, the key, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +14,7 @@ from jobs.spec.schema import job_schema
 from service.http.problems import MEDIA_TYPE, Problem
 
 Schema = dict[str, Any]
-METHODS = frozenset({"get", "put", "post", "delete", "patch"})
+METHODS = frozenset({"get", "head", "put", "post", "delete", "patch"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 JOB = "#/components/schemas/JobSpec"
 PROBLEM: Schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -54,21 +53,18 @@ REFUSALS: dict[str, str] = {
 }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, *, needs_key: bool) -> None:
     """Make /openapi.json ours; built when it is first asked for."""
-    app.openapi = _builder(app)
 
-
-def _builder(app: FastAPI) -> Callable[[], Schema]:
     def build() -> Schema:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, needs_key=needs_key)
         return app.openapi_schema
 
-    return build
+    app.openapi = build
 
 
-def _document(app: FastAPI) -> Schema:
+def _document(app: FastAPI, *, needs_key: bool) -> Schema:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -77,10 +73,11 @@ def _document(app: FastAPI) -> Schema:
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= schemas["Problem"].pop("$defs", {})
     schemas |= _job_schemas()
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    if needs_key:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for method in METHODS & operations.keys():
-            _complete(path, operations[method])
+            _complete(path, operations[method], needs_key=needs_key and path not in OPEN_PATHS)
     return document
 
 
@@ -92,10 +89,10 @@ def _job_schemas() -> dict[str, Schema]:
     return {"JobSpec": schema, **{f"JobSpec.{name}": part for name, part in parts.items()}}
 
 
-def _complete(path: str, operation: Schema) -> None:
+def _complete(path: str, operation: Schema, *, needs_key: bool) -> None:
     if operation.pop("x-job-body", False):
         operation["requestBody"]["content"] = {"application/json": {"schema": {"$ref": JOB}}}
-    if path not in OPEN_PATHS:
+    if needs_key:
         operation["security"] = [{"key": []}]
     responses = operation["responses"]
     for status in _possible(path, operation):
@@ -103,7 +100,8 @@ def _complete(path: str, operation: Schema) -> None:
 
 
 def _possible(path: str, operation: Schema) -> list[str]:
-    statuses = ["403", "503"] if path in OPEN_PATHS else ["401", "403", "503"]
+    # Without a key a foreign `Host` is refused, with one a missing key.
+    statuses = ["401" if "security" in operation else "403", "503"]
     if "{" in path:
         statuses.append("404")
     if "requestBody" in operation:

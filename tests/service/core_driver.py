@@ -14,6 +14,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
 BASE = "http://127.0.0.1"
+MEMBERS = {"type", "title", "status", "detail", "code", "request_id", "errors"}
 Found = TypeVar("Found")
 
 
@@ -192,3 +193,16 @@ def wait_for(look: Callable[[], Found], seconds: float = 30) -> Found:
             return found
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.005)
+
+
+def assert_problem(reply: httpx.Response, status: int) -> dict[str, Any]:
+    """A refusal as RFC 9457 has it, all members there."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    document = reply.json()
+    assert set(document) >= MEMBERS
+    assert document["status"] == status
+    assert document["request_id"] == reply.headers["x-request-id"]
+    assert document["type"].endswith(document["code"])
+    assert all(set(error) == {"pointer", "code", "detail"} for error in document["errors"])
+    return document

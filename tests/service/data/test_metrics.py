@@ -178,7 +178,9 @@ def test_thinning_says_so(world):
 @pytest.mark.parametrize(("query", "accept"), [("?format=csv", "*/*"), ("", "text/csv"), ("?format=csv", "application/json")])
 def test_csv(world, query, accept):
     job_id = world.job()
-    store(world, job_id, series("a,b", [1, 2], [0.1, None], nonfinite={"1": "-Infinity"}), series("c", [7], [1e-300], {"chain": "0"}))
+    store(
+        world, job_id, series("a,b", [1, 2], [0.1, None], nonfinite={"1": "-Infinity"}), series("c", [7], [1e-300], {"chain": "0"})
+    )
     reply = world.get(f"/v1/jobs/{job_id}/metrics{query}", headers={"Accept": accept})
     assert reply.headers["content-type"].startswith("text/csv")
     assert list(csv.reader(io.StringIO(reply.text))) == [

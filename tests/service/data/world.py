@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
 from sqlalchemy import insert, update
 
@@ -26,6 +28,7 @@ from tests.service.core_driver import Api
 
 PROJECT = "default"
 KEEP_ALL = {"keep_latest": None, "keep_best": None}
+NO_BODY = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class World(Api):
@@ -45,9 +48,25 @@ class World(Api):
     def head(self, path: str, **options: Any) -> httpx.Response:
         return self.request("HEAD", path, **options)
 
-    def call(self, method: str, path: str, messages: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a request as a server would pass it on, message by message; for clients that go away in the middle."""
-        return self._portal.call(_call, self.app, method, path, messages, headers or {})
+    def call(
+        self, method: str, path: str, messages: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request as a server would pass it on, message by message; after the last the client is gone."""
+        return self.begin(method, path, messages, headers, stays=False).end()
+
+    def begin(
+        self,
+        method: str,
+        path: str,
+        messages: Sequence[Mapping[str, Any]] = (NO_BODY,),
+        headers: Mapping[str, str] | None = None,
+        *,
+        stays: bool = True,
+    ) -> Exchange:
+        """Begin a request whose reply is looked at while it comes."""
+        exchange = Exchange(self._portal, messages, stays=stays)
+        exchange.task = self._portal.start_task_soon(exchange.run, self.app, method, path, headers or {})
+        return exchange
 
     @contextmanager
     def write(self) -> Iterator[Write]:
@@ -86,7 +105,15 @@ class World(Api):
     def attempt(self, job_id: str, number: int = 1, storage: str = "file") -> str:
         """The attempt that now holds the job, its fence being its number."""
         attempt_id = new_id("att")
-        row = {"id": attempt_id, "job_id": job_id, "number": number, "fence": number, "mesh_axes": {}, "storage": storage, "step": 0}
+        row = {
+            "id": attempt_id,
+            "job_id": job_id,
+            "number": number,
+            "fence": number,
+            "mesh_axes": {},
+            "storage": storage,
+            "step": 0,
+        }
         with self.write() as write:
             write.connection.execute(insert(attempts).values(**row, started_at=now_us()))
             write.connection.execute(update(jobs).where(jobs.c.id == job_id).values(attempt_id=attempt_id, fence=number))
@@ -145,36 +172,55 @@ def described(path: str, content: bytes) -> File:
     return File(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-@dataclass
-class Reply:
-    """What came back, as far as it came. `error`: what the application raised instead of going on."""
+class Exchange:
+    """A request and what came back, as far as it came. `error`: what the application raised instead of going on."""
 
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    whole: bool = False
-    error: BaseException | None = None
+    task: Future[None]
 
+    def __init__(self, portal: BlockingPortal, messages: Sequence[Mapping[str, Any]], *, stays: bool) -> None:
+        self._portal, self._messages, self._stays = portal, iter(messages), stays
+        self._gone = asyncio.Event()
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.whole = False
+        self.error: BaseException | None = None
 
-async def _call(
-    app: FastAPI, method: str, path: str, messages: Sequence[Mapping[str, Any]], headers: Mapping[str, str]
-) -> Reply:
-    given = iter(messages)
-    reply = Reply()
+    def leave(self) -> Exchange:
+        """Go away."""
+        self._portal.call(self._gone.set)
+        return self
 
-    async def receive() -> Any:
-        return dict(next(given, {"type": "http.disconnect"}))
+    def end(self) -> Exchange:
+        """Wait until the application has done with it."""
+        self.task.result(timeout=60)
+        return self
 
-    async def send(message: Any) -> None:
+    async def run(self, app: FastAPI, method: str, path: str, headers: Mapping[str, str]) -> None:
+        try:
+            await app(_scope(method, path, headers), self._receive, self._send)
+        except Exception as error:  # noqa: BLE001  (what a server would log)
+            self.error = error
+
+    async def _receive(self) -> Any:
+        for message in self._messages:
+            return dict(message)
+        if self._stays:
+            await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
-            reply.status = message["status"]
-            reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
-            reply.body += message.get("body", b"")
-            reply.whole = not message.get("more_body", False)
+            self.body += message.get("body", b"")
+            self.whole = not message.get("more_body", False)
 
+
+def _scope(method: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
     bare, _, query = path.partition("?")
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
@@ -188,8 +234,3 @@ async def _call(
         "server": ("127.0.0.1", 80),
         "client": ("127.0.0.1", 1),
     }
-    try:
-        await app(scope, receive, send)
-    except Exception as error:  # noqa: BLE001  (what a server would log)
-        reply.error = error
-    return reply
