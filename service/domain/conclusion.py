@@ -65,8 +65,8 @@ def lose(change: Change, job: Row[Any], attempt: Row[Any], worker_id: str) -> Ro
 def end(change: Change, job: Row[Any], attempt: Row[Any], told: Told) -> Row[Any]:
     """End an attempt that holds its job, and take the job where that leads; gives the job's row after it."""
     again = _same_as_before(change, attempt, told)
-    _close(change, attempt, told)
-    ending = End(told.ending, told.step, told.cause, attempt.id, again)
+    kept = _close(change, attempt, told)
+    ending = End(told.ending, told.step, told.cause, attempt.id, again, kept)
     verdict = decide(Status(job.status), job.command, _spent(change, job), ending)
     elapsed = (change.now - attempt.started_at) / MICROSECONDS
     values: dict[str, Any] = {
@@ -92,7 +92,8 @@ def _follow(change: Change, job: Row[Any], told: Told, verdict: Verdict, values:
     return move(change, job, verdict.status, {"step": told.step}, **values)
 
 
-def _close(change: Change, attempt: Row[Any], told: Told) -> None:
+def _close(change: Change, attempt: Row[Any], told: Told) -> bool:
+    """Close the attempt's row and give back its lease; tells whether it kept a checkpoint beyond the one it started from."""
     kept = checkpoints.latest(change.connection, attempt.job_id)
     safe = max(kept.step if kept is not None else 0, attempt.resumed_from or 0)
     cause = told.cause.model_dump() if told.cause is not None else None
@@ -102,6 +103,7 @@ def _close(change: Change, attempt: Row[Any], told: Told) -> None:
     attempts.release(change.connection, attempt.id)
     data = {"attempt_id": attempt.id, "number": attempt.number, "ending": told.ending, "step": told.step, "steps_lost": lost}
     change.tell(attempt.job_id, "attempt.ended", data | {"cause": cause})
+    return safe > (attempt.resumed_from or 0)
 
 
 def _same_as_before(change: Change, attempt: Row[Any], told: Told) -> bool:

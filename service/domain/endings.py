@@ -44,6 +44,7 @@ class End:
         cause: what went wrong, if anything did.
         attempt_id: the attempt.
         again: the attempt before this one ended at the same step with the same code.
+        kept: it kept a checkpoint further on than the one it started from.
     """
 
     ending: Literal["succeeded", "failed", "paused", "cancelled", "released", "lost"]
@@ -51,6 +52,7 @@ class End:
     cause: Failure | None
     attempt_id: str
     again: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ def _after_failure(spent: Spent, end: End, cause: Failure) -> Verdict:
 def _retry_or_fail(spent: Spent, end: End, cause: Failure, *, failures: int, infra_retries: int) -> Verdict:
     if failures > spent.max_failures or infra_retries > spent.max_infra_retries:
         return _failed(spent, end, cause)
-    wait = _wait_seconds(cause.code, failures if failures > spent.failures else infra_retries)
+    # A job that comes further with every try loses nothing by trying at once, however often it is killed.
+    at_once = end.kept and cause.code == "child_killed"
+    tries = failures if failures > spent.failures else infra_retries
+    wait = 0.0 if at_once else _wait_seconds(cause.code, tries)
     return Verdict(Status.QUEUED, failures, infra_retries, Phase.BACKOFF if wait else Phase.WAITING_CAPACITY, None, wait)
 
 
