@@ -7,7 +7,7 @@ only then the next. Putting never waits: what the service cannot take yet is kep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -92,7 +92,7 @@ class Outbox:
         service: where batches go.
         attempt_id, fence: whose they are.
         backlog: where sealed batches wait.
-        on_committed: called with the step of each checkpoint that the service has taken.
+        on_committed: awaited with the step of each checkpoint that the service has taken.
         every_seconds: how long a batch is filled before it is sent.
     """
 
@@ -102,7 +102,7 @@ class Outbox:
         attempt_id: str,
         fence: int,
         backlog: Backlog,
-        on_committed: Callable[[int], None],
+        on_committed: Callable[[int], Awaitable[None]],
         every_seconds: float = 1.0,
     ) -> None:
         self._service = service
@@ -195,6 +195,6 @@ class Outbox:
             self._backlog.pop()
             self._taken += 1
             for step in self._steps.pop(self._taken, ()):
-                self._on_committed(step)
+                await self._on_committed(step)
         if self._draft.empty:
             self._empty.set()

@@ -61,7 +61,7 @@ class Place(Protocol):
         """Keep files for good. Their paths are relative to `directory`. Raises OSError, Refused, AttemptSuperseded."""
         ...
 
-    def committed(self, step: int) -> None:
+    async def committed(self, step: int) -> None:
         """The service lists the checkpoint of this step."""
         ...
 
@@ -106,7 +106,7 @@ class SharedFolder:
         above = {parent for folder in folders for parent in folder.parents if parent.is_relative_to(self.directory)}
         await asyncio.to_thread(_flush_folders, sorted(folders | above))
 
-    def committed(self, step: int) -> None:
+    async def committed(self, step: int) -> None:
         """Retention is the service's."""
 
     async def _dataset(self, dataset: Dataset) -> Path:
@@ -181,11 +181,9 @@ class ThroughService:
 
         await for_each(files, send)
 
-    def committed(self, step: int) -> None:
+    async def committed(self, step: int) -> None:
         """The service has this step; the copies of earlier ones here are of no more use."""
-        folders = (folder for folder in (self.directory / "checkpoints").iterdir() if folder.name.isdigit())
-        for folder in [folder for folder in folders if int(folder.name) < step]:
-            shutil.rmtree(folder, ignore_errors=True)
+        await asyncio.to_thread(_delete_before, self.directory / "checkpoints", step)
 
     async def _resume(self, resume: Resume, outputs: Path) -> tuple[Path, dict[str, Known]]:
         folder = self._scratch / "resume"
@@ -257,6 +255,12 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _delete_before(folder: Path, step: int) -> None:
+    """Delete the checkpoints of earlier steps."""
+    for old in [path for path in folder.iterdir() if path.name.isdecimal() and int(path.name) < step]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush_folders(folders: list[Path]) -> None:

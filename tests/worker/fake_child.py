@@ -1,5 +1,7 @@
 """A child without JAX, which does what its job tells it: `{"script": [[verb, …], …]}` in the spec, or as text in its metadata.
 
+The verbs:
+
     print TEXT TIMES        write to the log
     bytes HEX               write raw bytes to the log
     start                   print the start message as JSON

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-BOUND_SECONDS = 30.0
+BOUND_SECONDS = 90.0
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -19,7 +20,7 @@ def until(condition: Callable[[], object]) -> None:
 def is_running(pid: int) -> bool:
     """Whether a process runs; one that only waits to be reaped does not."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

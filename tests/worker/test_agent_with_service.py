@@ -40,7 +40,8 @@ def waiting(real: ServiceProcess, job: str) -> None:
 
 def test_a_job_runs_to_its_end(real, start):
     script = [["print", "hello"], ["steps", 1, 100], ["output", "draws/1.txt", "one"], ["checkpoint", 100]]
-    job = real.submit([*script, ["output", "a.nc", "A"], ["end", "succeeded", {"artifacts": ["a.nc"], "result": {"final": {"x": 1}}}]])
+    end = {"artifacts": ["a.nc"], "result": {"final": {"x": 1}}}
+    job = real.submit([*script, ["output", "a.nc", "A"], ["end", "succeeded", end]])
     start()
     assert real.until_status(job, "succeeded", "failed")["progress"]["step"] == 100
     assert real.log(job) == "hello\n"

@@ -76,8 +76,9 @@ def test_a_child_starts_from_verified_data_checkpoint_and_outputs(fake, agent):
 
 
 def test_what_a_child_writes_arrives_byte_for_byte(fake, agent):
-    script = [["output", "draws/1.txt", "one"], ["checkpoint", 5], ["output", "draws/2.txt", "two"], ["output", "posterior.nc", "p"]]
-    job = fake.submit([*script, ["checkpoint", 6, ["draws/1.txt", "draws/2.txt"]], ["end", "succeeded", {"artifacts": ["posterior.nc"]}]])
+    script = [["output", "draws/1.txt", "one"], ["checkpoint", 5], ["output", "draws/2.txt", "two"]]
+    script += [["output", "posterior.nc", "p"], ["checkpoint", 6, ["draws/1.txt", "draws/2.txt"]]]
+    job = fake.submit([*script, ["end", "succeeded", {"artifacts": ["posterior.nc"]}]])
     agent(fake)
     finish = finished(job)
     first, second = (committed for report in job.reports for committed in report.checkpoints)
@@ -226,6 +227,7 @@ def test_a_worker_with_another_artifact_folder_does_not_claim_to_share_it(servic
 
 
 def test_paths_that_lead_out_of_the_folder_are_refused(fake, agent):
-    job = fake.submit([["spawn"], ["send", {"type": "checkpoint", "step": 1, "metrics": {}, "outputs": ["../../../../probe"]}], ["ignore"]])
+    message = {"type": "checkpoint", "step": 1, "metrics": {}, "outputs": ["../../../../probe"]}
+    job = fake.submit([["spawn"], ["send", message], ["ignore"]])
     agent(fake)
     assert finished(job).error.code == "storage_failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from tests.worker.agent_process import spawned
 from tests.worker.fake_service import Attempt
 from tests.worker.polling import is_running, until
+from worker.child import Exit
+from worker.diagnosis import OutOfMemoryKills, diagnose
 
 ENDLESS = [["steps", 1, 10], ["checkpoint", 10], ["print", "waiting"], ["obey"]]
 
@@ -82,8 +85,6 @@ def test_children_killed_at_any_time_are_reported_each_once(service, agent):
     moments = random.Random(2)
     jobs = [service.submit([["pid"], ["steps", 1, 2000], ["checkpoint", 2000], ["obey"]]) for _ in range(8)]
     agent(service, MESHYARD_SLOTS="2")
-    import os
-
     for job in jobs:
         child = child_of(job)
         wanted = moments.randrange(2000)
@@ -97,9 +98,6 @@ def test_children_killed_at_any_time_are_reported_each_once(service, agent):
 
 
 def test_a_kill_of_the_kernel_for_memory_is_told_apart(tmp_path: Path):
-    from worker.child import Exit
-    from worker.diagnosis import OutOfMemoryKills, diagnose
-
     counter = tmp_path / "memory.events"
     counter.write_text("low 0\noom 1\noom_kill 4\n")
     kills = OutOfMemoryKills([tmp_path / "absent", counter])
@@ -217,7 +215,8 @@ def test_events_of_the_child_reach_the_service(service, agent):
 
 
 def test_reports_of_a_time_without_service_arrive_once_and_in_order(service, agent):
-    job = service.submit([["steps", 1, 500], ["checkpoint", 500], ["print", "waiting"], ["await", "checkpoint"], ["steps", 501, 9000]])
+    script = [["steps", 1, 500], ["checkpoint", 500], ["print", "waiting"], ["await", "checkpoint"], ["steps", 501, 9000]]
+    job = service.submit(script)
     worker = agent(service)
     until(lambda: "waiting" in job.log)
     job.command, job.sequence = "checkpoint", 1
@@ -350,7 +349,14 @@ def test_a_wrong_key_ends_the_worker_at_once(service, agent):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CPU_DEVICES", "none"), ("CPU_DEVICES", "0"), ("SLOTS", "99"), ("SERVER", "ftp://x"), ("LABELS", "novalue"), ("WORK_DIR", "/proc/x")],
+    [
+        ("CPU_DEVICES", "none"),
+        ("CPU_DEVICES", "0"),
+        ("SLOTS", "99"),
+        ("SERVER", "ftp://x"),
+        ("LABELS", "novalue"),
+        ("WORK_DIR", "/proc/x"),
+    ],
 )
 def test_a_setting_that_cannot_work_ends_the_worker_with_a_sentence(service, agent, name, value):
     worker = agent(service, **{f"MESHYARD_{name}": value})
@@ -376,9 +382,8 @@ def test_sigterm_saves_and_hands_the_job_back(service, agent):
 
 def test_sigterm_ends_an_idle_worker(service, agent):
     worker = agent(service).ready()
-    children = worker.children
-    until(lambda: children())
-    (spare,) = children()
+    until(worker.children)
+    (spare,) = worker.children()
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert not is_running(spare)
