@@ -50,8 +50,15 @@ say "service ready"
 
 compose=
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; elif docker-compose version >/dev/null 2>&1; then compose=docker-compose; fi
+in_project() { (cd "$here/../.." && $compose "$@"); }
+all_healthy() {
+    in_project ps -q postgres service worker >"$scratch/containers.txt"
+    [ -s "$scratch/containers.txt" ] && ! xargs docker inspect -f '{{.State.Health.Status}}' <"$scratch/containers.txt" | grep -qv '^healthy$'
+}
 if [ -n "$compose" ] && docker info >/dev/null 2>&1; then
-    (cd "$here/../.." && $compose up -d --no-deps --no-recreate --scale worker=$WORKERS worker) >"$scratch/scale.log" 2>&1 || { cat "$scratch/scale.log" >&2; fail "scale"; }
+    in_project up -d --no-deps --no-recreate --scale worker=$WORKERS worker >"$scratch/scale.log" 2>&1 || { cat "$scratch/scale.log" >&2; fail "scale"; }
+    until_true 180 "a container is not healthy" all_healthy
+    say "$(wc -l <"$scratch/containers.txt") containers healthy"
 fi
 until_true 120 "fewer than $WORKERS workers" enough_workers
 say "$WORKERS workers registered"
