@@ -67,7 +67,9 @@ class Binding:
     rows: int
 
 
-def bind(names: Sequence[str], given: Mapping[str, Any] | None, source: str | None, facts: DatasetFacts) -> tuple[Binding | None, list[Issue]]:
+def bind(
+    names: Sequence[str], given: Mapping[str, Any] | None, source: str | None, facts: DatasetFacts
+) -> tuple[Binding | None, list[Issue]]:
     """Bind every argument.
 
     Args:
@@ -139,7 +141,9 @@ def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, 
 
 def _faults_of_column(column: ColumnFacts, pointer: str) -> Iterator[Issue]:
     if not column.dtype.startswith(("int", "uint", "float", "bool")):
-        yield Issue(pointer, "not_numeric", f"{quoted(column.name)} does not hold numbers: name a numeric column, or encode this one")
+        yield Issue(
+            pointer, "not_numeric", f"{quoted(column.name)} does not hold numbers: name a numeric column, or encode this one"
+        )
     elif column.missing:
         detail = f"{quoted(column.name)} has {count_of(column.missing, 'missing value')}: drop those rows, or fill them in"
         yield Issue(pointer, "missing_values", detail)

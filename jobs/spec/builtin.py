@@ -47,7 +47,7 @@ def _eight_schools() -> Columns:
 
 
 def _line() -> Columns:
-    """y = 1 + 2 x + noise with a standard deviation of 0.3, at 100 points of [-1, 1] in mixed order."""
+    """Y = 1 + 2 x + noise with a standard deviation of 0.3, at 100 points of [-1, 1] in mixed order."""
     noise = random.Random(1)  # noqa: S311  (numbers to learn from, not secrets)
     x = [round(-1 + 2 * (row * 37 % LINE_ROWS) / (LINE_ROWS - 1), 6) for row in range(LINE_ROWS)]
     # A sum of twelve uniform numbers is nearly normal, and `random()` alone is promised to stay the same in every Python.

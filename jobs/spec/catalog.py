@@ -1,7 +1,7 @@
 """What a job may name: models, losses, optimizers, schedules, kernels, … with their arguments.
 
-The file beside this one is generated out of the libraries (`python -m jobs.programs.catalog`), so that the service knows every optimizer
-without importing one.
+The file beside this one is generated out of the libraries (`python -m jobs.programs.catalog`), so that the service knows every
+optimizer without importing one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from jobs.errors import Issue
 from jobs.spec.fit import Fitted, fit_members
 from jobs.spec.pointers import join, nearest, quoted
+from jobs.spec.strict import as_list, as_object
 
 SectionName = Literal["models", "layers", "losses", "optimizers", "schedules", "kernels", "distributions", "datasets"]
 Entry = Mapping[str, Any]
@@ -38,8 +39,8 @@ class Catalog:
     """Every legal `type`, by section.
 
     Attributes:
-        sections: entries by section and type. An entry has `type`, `doc`, `source` (where the library has it) and `schema`, the JSON
-            Schema of its arguments; models, losses and kernels tell the `kinds` of job they serve.
+        sections: entries by section and type. An entry has `type`, `doc`, `source` (where the library has it) and `schema`, the
+            JSON Schema of its arguments; models, losses and kernels tell the `kinds` of job they serve.
         excluded: by section, what the libraries have and a job cannot name, with the reason.
         digest: SHA-256 over the sections; two processes with the same digest speak of the same things.
     """
@@ -48,7 +49,7 @@ class Catalog:
     excluded: Mapping[str, Mapping[str, str]]
     digest: str
 
-    def entry(self, section: SectionName, name: str) -> Entry:
+    def entry(self, section: str, name: str) -> Entry:
         """One entry. Raises KeyError where there is none."""
         return self.sections[section][name]
 
@@ -88,13 +89,13 @@ def named(section: SectionName, value: Named, pointer: str) -> Iterator[tuple[Se
 
 
 def _references(value: Any, schema: Mapping[str, Any], pointer: str) -> Iterator[tuple[SectionName, Named, str]]:
-    if "$ref" in schema and isinstance(value, dict):
-        yield _SECTION_OF_REF[schema["$ref"]], value, pointer
+    inner = as_object(value)
+    if "$ref" in schema and inner is not None:
+        yield _SECTION_OF_REF[schema["$ref"]], inner, pointer
     for option in schema.get("anyOf", []):
         yield from _references(value, option, pointer)
-    if isinstance(value, list) and "items" in schema:
-        items: list[Any] = value
-        for at, item in enumerate(items):
+    if "items" in schema:
+        for at, item in enumerate(as_list(value) or []):
             yield from _references(item, schema["items"], join(pointer, at))
 
 
@@ -135,15 +136,18 @@ class _Fitting:
             return Issue(self.top, "too_many", f"must name at most {MOST_NAMED} {_plural(noun)} in all")
         if self.depth > DEEPEST:
             return Issue(pointer, "too_deep", f"is nested more than {DEEPEST} deep; put its parts into one chain")
-        if not isinstance(value, dict):
-            return Issue(pointer, "wrong_type", f'must be an object that names {_article(noun)}: {{"type": "{self._example(section)}", …}}')
-        return self._refuse_type(section, value, pointer, noun)
+        given = as_object(value)
+        if given is None:
+            example = f'{{"type": "{self._example(section)}", …}}'
+            return Issue(pointer, "wrong_type", f"must be an object that names {_article(noun)}: {example}")
+        return self._refuse_type(section, given, pointer, noun)
 
     def _refuse_type(self, section: SectionName, value: Named, pointer: str, noun: str) -> Issue | None:
         where = join(pointer, "type")
         legal = self._legal(section)
         if "type" not in value:
-            return Issue(where, "missing", f'is required; GET /v1/catalog/{section} lists the {_plural(noun)}, such as "{self._example(section)}"')
+            example = f'GET /v1/catalog/{section} lists the {_plural(noun)}, such as "{self._example(section)}"'
+            return Issue(where, "missing", f"is required; {example}")
         name = value["type"]
         if not isinstance(name, str):
             return Issue(where, "wrong_type", f"must be a string: the name of {_article(noun)}")

@@ -16,27 +16,31 @@ class KeepBest(Document):
     """Keep the checkpoints at which a metric was best."""
 
     metric: Metric = Field(description="The metric, such as eval/loss.")
-    mode: Literal["min", "max"] = Field("min", description="Whether less is better, or more.")
-    count: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many to keep.")
+    mode: Literal["min", "max"] = Field(default="min", description="Whether less is better, or more.")
+    count: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="How many to keep.")
 
 
 class Checkpoint(Document):
     """What is the same for all kinds of job."""
 
     every_seconds: Annotated[float, Field(ge=1, le=10**9, allow_inf_nan=False)] | None = Field(
-        None, description="Save at the first chance after so many seconds."
+        default=None, description="Save at the first chance after so many seconds."
     )
-    keep_latest: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="How many of the newest to keep.")
-    keep_best: KeepBest | None = Field(None, description="Which to keep beside the newest.")
+    keep_latest: Annotated[int, Field(ge=1, le=1000)] = Field(default=3, description="How many of the newest to keep.")
+    keep_best: KeepBest | None = Field(default=None, description="Which to keep beside the newest.")
 
 
 class TrainCheckpoint(Checkpoint):
     """When a training job is saved. The last step always is."""
 
-    every_steps: Every | None = Field(None, description="Steps between checkpoints; left out: a tenth of all. null: only by time.")
+    every_steps: Every | None = Field(
+        default=None, description="Steps between checkpoints; left out: a tenth of all. null: only by time."
+    )
 
 
 class McmcCheckpoint(Checkpoint):
     """When a sampling job is saved. The last draw always is."""
 
-    every_draws: Every = Field(250, description="Draws of each chain between checkpoints, warm-up included; stop rules are looked at then.")
+    every_draws: Every = Field(
+        default=250, description="Draws of each chain between checkpoints, warm-up included; stop rules are looked at then."
+    )

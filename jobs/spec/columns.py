@@ -9,6 +9,7 @@ from typing import Any
 from jobs.errors import Issue
 from jobs.spec.dataset import ColumnFacts, DatasetFacts
 from jobs.spec.pointers import join
+from jobs.spec.strict import as_list
 
 MOST_AXES = 6
 
@@ -32,24 +33,24 @@ def faults_of_columns(columns: Mapping[str, Any], pointer: str) -> list[Issue]:
 def _fault(values: Any, pointer: str) -> Issue | None:
     """The first fault of one column. Follows the first element down to learn the shape, then holds all others to it."""
     shape: list[int] = []
-    level = values
-    while isinstance(level, list):
+    level = as_list(values)
+    if level is None:
+        return Issue(pointer, "wrong_type", "must be an array of numbers")
+    while level is not None:
         if not level or len(shape) == MOST_AXES:
             detail = "must not be empty" if not level else f"must have at most {MOST_AXES} axes"
             return Issue(pointer, "out_of_range", detail)
-        shape.append(len(level))  # pyright: ignore[reportUnknownArgumentType]
-        level = level[0]  # pyright: ignore[reportUnknownVariableType]
-    if not shape:
-        return Issue(pointer, "wrong_type", "must be an array of numbers")
+        shape.append(len(level))
+        level = as_list(level[0])
     return _misfit(values, shape, pointer)
 
 
 def _misfit(values: Any, shape: list[int], pointer: str) -> Issue | None:
     if not shape:
         return _not_a_number(values, pointer)
-    if not isinstance(values, list) or len(values) != shape[0]:  # pyright: ignore[reportUnknownArgumentType]
+    items = as_list(values)
+    if items is None or len(items) != shape[0]:
         return Issue(pointer, "ragged", f"must be an array of {shape[0]} like its neighbours: rows of one column have one shape")
-    items: list[Any] = values
     found = (_misfit(item, shape[1:], join(pointer, index)) for index, item in enumerate(items))
     return next((issue for issue in found if issue is not None), None)
 
@@ -73,10 +74,10 @@ def _fits(value: float) -> bool:
 
 def _facts_of_column(name: str, values: Sequence[Any]) -> ColumnFacts:
     shape: list[int] = []
-    level: Any = values
-    while isinstance(level, list):
-        shape.append(len(level))  # pyright: ignore[reportUnknownArgumentType]
-        level = level[0]  # pyright: ignore[reportUnknownVariableType]
+    level = as_list(values)
+    while level is not None:
+        shape.append(len(level))
+        level = as_list(level[0])
     flat: list[float] = _flat(values, len(shape))
     dtype = "int64" if all(isinstance(value, int) for value in flat) else "float64"
     return ColumnFacts(name, dtype, shape, float(min(flat)), float(max(flat)))

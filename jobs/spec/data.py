@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
-from pydantic.json_schema import JsonDict
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from jobs.errors import Issue
@@ -16,7 +16,7 @@ from jobs.spec.builtin import describe
 from jobs.spec.columns import facts_of_columns, faults_of_columns
 from jobs.spec.dataset import DatasetFacts
 from jobs.spec.pointers import LONGEST_TOKEN, listed, nearest, quoted
-from jobs.spec.strict import Document, Name
+from jobs.spec.strict import Document, Name, as_list
 
 MOST_INLINE_BYTES = 2**20
 MOST_ROWS_IN_BATCH = 2**24
@@ -33,10 +33,9 @@ def _is_name(value: object) -> bool:
 def _check_bound(value: Any) -> Any:
     if value is None or _is_name(value):
         return value
-    if isinstance(value, list):
-        names: list[Any] = value
-        if 0 < len(names) <= 10_000 and all(map(_is_name, names)):
-            return names
+    names = as_list(value) or []
+    if 0 < len(names) <= 10_000 and all(map(_is_name, names)):
+        return names
     raise PydanticCustomError("wrong_type", "must be the name of a column, an array of such names, or null")
 
 
@@ -56,31 +55,40 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class Data(Document):
     """What a job reads: one of `dataset`, `inline` and `builtin`."""
 
-    model_config = {"json_schema_extra": _ONE_SOURCE}
+    model_config = ConfigDict(json_schema_extra=_ONE_SOURCE)
 
-    dataset: Name | None = Field(None, description="The id of an uploaded dataset.")
-    inline: Columns | None = Field(None, description="Columns of numbers by name, at most 1 MiB of JSON.")
-    builtin: Annotated[Name, WithJsonSchema({"enum": list(BUILTIN)})] | None = Field(None, description="A dataset of the catalog.")
+    dataset: Name | None = Field(default=None, description="The id of an uploaded dataset.")
+    inline: Columns | None = Field(default=None, description="Columns of numbers by name, at most 1 MiB of JSON.")
+    builtin: Annotated[Name, WithJsonSchema({"enum": list(BUILTIN)})] | None = Field(
+        default=None, description="A dataset of the catalog."
+    )
     args: Annotated[dict[Name, Bound], Field(max_length=1000)] | None = Field(
-        None, description="The column, or the columns, of each argument of the model; null: columns bind to arguments of their name."
+        default=None,
+        description="The column, or the columns, of each argument of the model; null: columns bind to arguments of their name.",
     )
 
 
 class TrainData(Data):
     """What a training job reads, and in what portions."""
 
-    batch_size: Annotated[int, Field(ge=1, le=MOST_ROWS_IN_BATCH)] = Field(32, description="Samples of one optimizer step, in all.")
-    shuffle_seed: Seed = Field(0, description="Seed of the order of samples.")
-    eval_fraction: Fraction = Field(0.0, description="The part at the end that is held out for evaluation.")
-    eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(None, description="Batches of an evaluation; null: all of the part.")
-    tokenizer: Literal["bytes", "char"] | None = Field(None, description='How text becomes tokens; null: "bytes".')
+    batch_size: Annotated[int, Field(ge=1, le=MOST_ROWS_IN_BATCH)] = Field(
+        default=32, description="Samples of one optimizer step, in all."
+    )
+    shuffle_seed: Seed = Field(default=0, description="Seed of the order of samples.")
+    eval_fraction: Fraction = Field(default=0.0, description="The part at the end that is held out for evaluation.")
+    eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        default=None, description="Batches of an evaluation; null: all of the part."
+    )
+    tokenizer: Literal["bytes", "char"] | None = Field(default=None, description='How text becomes tokens; null: "bytes".')
 
 
 def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
     """What is known of the data that a job names, or why nothing is."""
     given = [name for name in SOURCES if getattr(data, name) is not None]
     if len(given) != 1:
-        detail = f"names no data: give one of {listed(SOURCES)}" if not given else f"names data twice: give only one of {listed(given)}"
+        detail = (
+            f"names no data: give one of {listed(SOURCES)}" if not given else f"names data twice: give only one of {listed(given)}"
+        )
         return None, [Issue("/data", "conflict" if given else "missing", detail)]
     if data.dataset is not None:
         found = find_dataset(data.dataset)

@@ -40,7 +40,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule between parts, applied where all of them are sound. `needs` name the parts, `find` is called with them in that order."""
+    """A rule between parts, applied where all of them are sound: `find` is called with the parts that `needs` names, in order."""
 
     needs: tuple[str, ...]
     find: Callable[..., Iterator[Issue]]

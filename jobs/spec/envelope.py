@@ -22,17 +22,17 @@ Metadata = Annotated[dict[Name, Text], Field(max_length=64)]
 class Envelope(Document):
     """What every job says."""
 
-    spec_version: Literal[1] = Field(SPEC_VERSION, description="The version of this language.")
-    name: Name | None = Field(None, description="A name for people.")
-    metadata: Metadata = Field({}, description="Texts by key, to find jobs by; at most 64.")
-    priority: Priority = Field(0, description="Jobs of higher priority go first.")
-    mesh: Mesh = Field(Mesh(), description="The arrangement of devices.")
-    precision: Precision = Field(Precision(), description="Number formats.")
-    debug: Debug = Field(Debug(), description="Switches for finding faults.")
-    init_from: InitFrom | None = Field(None, description="A checkpoint of another job to start from.")
-    resources: Resources = Field(Resources(), description="What the job needs of a worker.")
-    retries: Retries = Field(Retries(), description="How often the job is tried again.")
+    spec_version: Literal[1] = Field(default=SPEC_VERSION, description="The version of this language.")
+    name: Name | None = Field(default=None, description="A name for people.")
+    metadata: Metadata = Field(default_factory=dict[str, str], description="Texts by key, to find jobs by; at most 64.")
+    priority: Priority = Field(default=0, description="Jobs of higher priority go first.")
+    mesh: Mesh = Field(default=Mesh(), description="The arrangement of devices.")
+    precision: Precision = Field(default=Precision(), description="Number formats.")
+    debug: Debug = Field(default=Debug(), description="Switches for finding faults.")
+    init_from: InitFrom | None = Field(default=None, description="A checkpoint of another job to start from.")
+    resources: Resources = Field(default=Resources(), description="What the job needs of a worker.")
+    retries: Retries = Field(default=Retries(), description="How often the job is tried again.")
     timeout_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = Field(
-        None, description="Running time of all attempts together; null: no limit."
+        default=None, description="Running time of all attempts together; null: no limit."
     )
-    seed: Seed = Field(0, description="Seed of everything random but the order of samples.")
+    seed: Seed = Field(default=0, description="Seed of everything random but the order of samples.")

@@ -56,7 +56,10 @@ def fit_members(value: Mapping[str, Any], schema: Schema, pointer: str, resolve:
     """Fit the members of an object, all of them, filling defaults.
 
     Args:
-        value, schema, pointer, resolve: as for `fit`.
+        value: the object.
+        schema: what it must be.
+        pointer: where it stands in the document.
+        resolve: fits what a `$ref` names.
         owner: the optimizer, schedule, … whose arguments the members are; None where they are plain fields.
     """
     properties: Mapping[str, Schema] = schema.get("properties", {})
@@ -146,7 +149,9 @@ def _fit_object(value: dict[str, Any], schema: Schema, pointer: str, resolve: Re
     if "patternProperties" not in schema:
         return fit_members(value, schema, pointer, resolve)
     ((pattern, expected),) = schema["patternProperties"].items()
-    issues = [Issue(pointer, "unknown_field", f"{quoted(key)} is not a step number") for key in value if not re.fullmatch(pattern, key)]
+    issues = [
+        Issue(pointer, "unknown_field", f"{quoted(key)} is not a step number") for key in value if not re.fullmatch(pattern, key)
+    ]
     fitted = {key: fit(item, expected, join(pointer, key), resolve) for key, item in value.items() if re.fullmatch(pattern, key)}
     issues += [issue for item in fitted.values() for issue in item.issues]
     return Fitted({key: item.value for key, item in fitted.items()}, issues)
@@ -179,8 +184,17 @@ def _is_type(value: Any, name: str) -> bool:
 
 
 def _type_name(value: Any) -> str:
-    names = {type(None): "null", bool: "boolean", str: "string", list: "array", dict: "object", int: "number", float: "number"}
-    return names.get(type(value), "")
+    if value is None:
+        return "null"
+    names: dict[str, str] = {
+        "bool": "boolean",
+        "str": "string",
+        "list": "array",
+        "dict": "object",
+        "int": "number",
+        "float": "number",
+    }
+    return names.get(type(value).__name__, "")
 
 
 def _wanted_type(name: str, schema: Schema) -> str:

@@ -21,6 +21,7 @@ from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, defa
 from jobs.spec.pointers import listed, nearest, quoted
 from jobs.spec.reading import read_fields
 from jobs.spec.resolve import resolve, warn_of_resolved
+from jobs.spec.strict import as_object
 from jobs.spec.train import Train
 
 KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc}
@@ -97,9 +98,9 @@ def read_spec(document: object, find_dataset: FindDataset, find_checkpoint: Find
 
 def _read(document: object) -> Draft:
     """The document's fields, each by itself. Raises SpecInvalid where it is not even known what they should be."""
-    if not isinstance(document, dict):
+    fields = as_object(document)
+    if fields is None:
         raise SpecInvalid([Issue("", "wrong_type", "must be an object that describes a job; GET /v1/schemas/job tells how")])
-    fields: dict[str, Any] = document
     kind = fields.get("kind")
     if "kind" not in fields:
         raise SpecInvalid([Issue("/kind", "missing", f"is required: one of {listed(KINDS)}")])
@@ -156,7 +157,9 @@ def _settle_loss(draft: Draft) -> None:
     binding = draft.parts.get("binding")
     classes = binding is not None and binding.arguments["y"].is_integer
     usual = "softmax_cross_entropy_with_integer_labels" if classes else "squared_error"
-    detail = f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{usual}"}}, or another of GET /v1/catalog/losses'
+    detail = (
+        f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{usual}"}}, or another of GET /v1/catalog/losses'
+    )
     draft.issues.append(Issue("/loss", "missing", detail))
 
 

@@ -19,15 +19,19 @@ class Mcmc(Envelope):
     """A sampling job. `model` and `kernel` are fitted to the catalog."""
 
     kind: Literal["mcmc"] = Field(description='"mcmc".')
-    model: Any = Field(
-        description='a model of the catalog, such as {"type": "eight_schools"}'
-    )
+    model: Any = Field(description='a model of the catalog, such as {"type": "eight_schools"}')
     data: Data = Field(description='what was observed, such as {"builtin": "eight_schools"}')
-    kernel: Any = Field({"type": "NUTS"}, description="How chains move.")
-    num_warmup: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = Field(1000, description="Transitions of each chain to adapt in.")
-    num_samples: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(1000, description="Transitions of each chain after those.")
-    num_chains: Annotated[int, Field(ge=1, le=MOST_CHAINS)] = Field(4, description="Chains in all.")
-    thinning: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(1, description="Keep every so manyth draw.")
-    chain_method: Literal["auto", "vectorized", "parallel", "sequential"] = Field("auto", description="How the chains of a device run.")
-    checkpoint: McmcCheckpoint = Field(McmcCheckpoint(), description="When the job is saved.")
-    stop: McmcStop = Field(McmcStop(), description="When the job ends early.")
+    kernel: Any = Field(default={"type": "NUTS"}, description="How chains move.")
+    num_warmup: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = Field(
+        default=1000, description="Transitions of each chain to adapt in."
+    )
+    num_samples: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(
+        default=1000, description="Transitions of each chain after those."
+    )
+    num_chains: Annotated[int, Field(ge=1, le=MOST_CHAINS)] = Field(default=4, description="Chains in all.")
+    thinning: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(default=1, description="Keep every so manyth draw.")
+    chain_method: Literal["auto", "vectorized", "parallel", "sequential"] = Field(
+        default="auto", description="How the chains of a device run."
+    )
+    checkpoint: McmcCheckpoint = Field(default=McmcCheckpoint(), description="When the job is saved.")
+    stop: McmcStop = Field(default=McmcStop(), description="When the job ends early.")

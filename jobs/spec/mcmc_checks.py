@@ -18,7 +18,9 @@ Named = Mapping[str, Any]
 
 def _check_kind_of_data(data: Data, facts: DatasetFacts) -> Iterator[Issue]:
     if facts.format == "text":
-        yield Issue("/data/dataset" if data.dataset else "/data", "wrong_kind", "is a text, and a sampler needs columns: use a table")
+        yield Issue(
+            "/data/dataset" if data.dataset else "/data", "wrong_kind", "is a text, and a sampler needs columns: use a table"
+        )
 
 
 def _check_columns(model: Named, binding: Binding) -> Iterator[Issue]:
@@ -33,7 +35,9 @@ def _check_columns(model: Named, binding: Binding) -> Iterator[Issue]:
 def _check_chains(chains: int, placement: Placement) -> Iterator[Issue]:
     parts = placement.axes["chains"]
     if parts > 0 and chains % parts:
-        yield Issue("/num_chains", "not_divisible", f'must divide by mesh axis "chains" of size {parts}: each device takes equally many')
+        yield Issue(
+            "/num_chains", "not_divisible", f'must divide by mesh axis "chains" of size {parts}: each device takes equally many'
+        )
 
 
 def _check_thinning(thinning: int, samples: int) -> Iterator[Issue]:

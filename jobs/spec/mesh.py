@@ -41,10 +41,14 @@ class Mesh(Document):
     """The arrangement of devices."""
 
     axes: Annotated[dict[Name, AxisSize], Field(min_length=1, max_length=8)] | None = Field(
-        None, description="Axis sizes by name; their product is the number of devices. One may be -1."
+        default=None, description="Axis sizes by name; their product is the number of devices. One may be -1."
     )
-    sharding: Preset | None = Field(None, description="Which logical axes lie on which mesh axes.")
-    rules: dict[Name, Name | None] = Field({}, max_length=16, description="Logical axis to mesh axis, where the preset is not wanted.")
+    sharding: Preset | None = Field(default=None, description="Which logical axes lie on which mesh axes.")
+    rules: dict[Name, Name | None] = Field(
+        default_factory=dict[str, str | None],
+        max_length=16,
+        description="Logical axis to mesh axis, where the preset is not wanted.",
+    )
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ def _settle(axes: dict[str, int], fixed: int, devices: int | None) -> tuple[dict
     if devices is None:
         return axes, None
     if OPEN not in axes.values():
-        detail = f"the sizes multiply to {fixed}, and resources.devices is {devices}: make them agree, or leave resources.devices out"
+        detail = (
+            f"the sizes multiply to {fixed}, and resources.devices is {devices}: make them agree, or leave resources.devices out"
+        )
         return axes, None if fixed == devices else Issue("/mesh/axes", "mismatch", detail)
     if devices % fixed:
         detail = f"resources.devices is {devices}, which the other axes' product of {fixed} does not divide"

@@ -52,8 +52,8 @@ def check_model(model: Model) -> Iterator[Issue]:
     if dim % heads:
         yield Issue("/model/n_heads", "not_divisible", f"must divide dim, which is {dim}: each head takes an equal part of it")
     elif model["positions"] == "rotary" and dim // heads % 2:
-        detail = f"rotary positions turn pairs, and a head has {dim // heads} features: make dim / n_heads even, or use learned positions"
-        yield Issue("/model/positions", "conflict", detail)
+        detail = f"rotary positions turn pairs, and a head has {dim // heads} features: make dim / n_heads even"
+        yield Issue("/model/positions", "conflict", f"{detail}, or use learned positions")
 
 
 def _mlp_sizes(model: Model) -> list[tuple[str, int, str]]:

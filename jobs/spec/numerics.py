@@ -16,17 +16,17 @@ DType = Literal["float32", "bfloat16", "float64"]
 class Precision(Document):
     """Number formats of parameters and of arithmetic. A sampler has one format for both: float32, or float64 with `x64`."""
 
-    params: DType | None = Field(None, description="Format of the parameters; null: float32 for training.")
-    compute: DType | None = Field(None, description="Format of the arithmetic; null: that of the parameters.")
-    x64: bool = Field(False, description="Allow 64-bit numbers.")
+    params: DType | None = Field(default=None, description="Format of the parameters; null: float32 for training.")
+    compute: DType | None = Field(default=None, description="Format of the arithmetic; null: that of the parameters.")
+    x64: bool = Field(default=False, description="Allow 64-bit numbers.")
 
 
 class Debug(Document):
     """Switches for finding faults. Each costs speed."""
 
-    disable_jit: bool = Field(False, description="Run step by step without compiling.")
-    nans: bool = Field(False, description="Stop where the first NaN arises.")
-    log_compiles: bool = Field(False, description="Log each compilation.")
+    disable_jit: bool = Field(default=False, description="Run step by step without compiling.")
+    nans: bool = Field(default=False, description="Stop where the first NaN arises.")
+    log_compiles: bool = Field(default=False, description="Log each compilation.")
 
 
 def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:

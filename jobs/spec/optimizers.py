@@ -32,9 +32,11 @@ def warn_of_optimizer(optimizer: Named, steps: int) -> Iterator[Issue]:
     for _, value, pointer in named("optimizers", optimizer, POINTER):
         warmup = value.get("warmup_steps")
         if warmup is not None and warmup >= steps:
-            yield Issue(join(pointer, "warmup_steps"), "never_reached", "the job ends before its warm-up does: use fewer, or more steps")
+            yield Issue(
+                join(pointer, "warmup_steps"), "never_reached", "the job ends before its warm-up does: use fewer, or more steps"
+            )
         if value["type"].startswith("schedule_free"):
-            detail = "the parameters that are evaluated and saved are those gradients are taken at, not the average that this method reports"
+            detail = "evaluated and saved are the parameters that gradients are taken at, not the average that this method is about"
             yield Issue(join(pointer, "type"), "training_iterate", detail)
 
 

@@ -10,16 +10,19 @@ from pydantic import Field
 
 from jobs.errors import Issue
 from jobs.spec.catalog import load
-from jobs.spec.strict import Document, Name
+from jobs.spec.strict import Document, Name, as_list, as_object
 
 
 class InitFrom(Document):
     """The checkpoint that a job starts from."""
 
     job: Name = Field(description="The job that saved it.")
-    step: Annotated[int, Field(ge=0, lt=2**53)] | None = Field(None, description="The step; null: the job's newest checkpoint.")
+    step: Annotated[int, Field(ge=0, lt=2**53)] | None = Field(
+        default=None, description="The step; null: the job's newest checkpoint."
+    )
     what: Literal["params", "all"] | None = Field(
-        None, description="Parameters alone, or everything, so that the run goes on; null: params for training, all for sampling."
+        default=None,
+        description="Parameters alone, or everything, so that the run goes on; null: params for training, all for sampling.",
     )
 
 
@@ -40,7 +43,7 @@ class CheckpointFacts:
 FindCheckpoint = Callable[[str, int | None], CheckpointFacts | None]
 """The checkpoint of a job at a step, or its newest where no step is given; None where there is no such job or checkpoint."""
 
-_FREE = {"transformer": {"dropout"}, "mlp": {"dropout", "activation"}, "cnn": {"dropout"}}
+_FREE: dict[str, set[str]] = {"transformer": {"dropout"}, "mlp": {"dropout", "activation"}, "cnn": {"dropout"}}
 """Arguments of a model that do not change the shape of its parameters."""
 
 
@@ -56,7 +59,9 @@ def find_origin(origin: InitFrom, find: FindCheckpoint) -> tuple[CheckpointFacts
         return found, []
     newest = find(origin.job, None) if origin.step is not None else None
     if newest is None:
-        return None, [Issue("/init_from/job", "not_found", "there is no such job, or it has no checkpoint; GET /v1/jobs lists the jobs")]
+        return None, [
+            Issue("/init_from/job", "not_found", "there is no such job, or it has no checkpoint; GET /v1/jobs lists the jobs")
+        ]
     detail = f"the job has no checkpoint at this step; its newest is at step {newest.step}: leave the step out to take that one"
     return None, [Issue("/init_from/step", "not_found", detail)]
 
@@ -66,7 +71,9 @@ def check_origin(kind: str, origin: InitFrom, found: CheckpointFacts) -> Iterato
     if found.resolved_spec.get("kind") != kind:
         yield Issue("/init_from/job", "incompatible", f"that job is not a {kind} job; name one that is")
     elif kind == "mcmc" and origin.what == "params":
-        yield Issue("/init_from/what", "conflict", 'a sampler has no parameters to start from; use "all", which goes on with its chains')
+        yield Issue(
+            "/init_from/what", "conflict", 'a sampler has no parameters to start from; use "all", which goes on with its chains'
+        )
 
 
 def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
@@ -75,7 +82,7 @@ def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[
     if model["type"] != saved.get("type"):
         yield Issue("/model/type", "incompatible", f'must be "{saved.get("type")}", the model of the job in init_from')
         return
-    free = _FREE.get(model["type"], set()) | ({"context"} if model.get("positions") == "rotary" else set())
+    free = _FREE.get(model["type"], set[str]()) | ({"context"} if model.get("positions") == "rotary" else set[str]())
     for name, value in model.items():
         if name not in free and value != saved.get(name):
             yield Issue(f"/model/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved.get(name))}")
@@ -91,7 +98,9 @@ def check_same_optimizer(optimizer: dict[str, Any], found: CheckpointFacts) -> I
 def check_same_length(steps: int, found: CheckpointFacts) -> Iterator[Issue]:
     """Whether there is anything left to do."""
     if steps < found.step:
-        detail = f"must be at least {found.step}: steps count from the first job's start, and the checkpoint is at step {found.step}"
+        detail = (
+            f"must be at least {found.step}: steps count from the first job's start, and the checkpoint is at step {found.step}"
+        )
         yield Issue("/steps", "out_of_range", detail)
 
 
@@ -119,15 +128,13 @@ def check_draws_left(num_warmup: int, num_samples: int, found: CheckpointFacts) 
 
 def _form(value: Any) -> Any:
     """What of an optimizer decides about the form of its state: the types in it, and the switches that add or leave out parts."""
-    if isinstance(value, dict):
-        items: dict[str, Any] = value
+    items = as_object(value)
+    if items is not None:
         if items.get("type") in load().sections["schedules"]:
             return "schedule"
         return {name: _form(item) for name, item in items.items() if not isinstance(item, float)}
-    if isinstance(value, list):
-        entries: list[Any] = value
-        return [_form(item) for item in entries]
-    return value
+    entries = as_list(value)
+    return value if entries is None else [_form(item) for item in entries]
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -24,14 +24,18 @@ _TYPES = {
     "model_type": "an object",
     "string_type": "a string",
 }
-_BOUNDS = {
-    "greater_than": ("gt", "more than"),
-    "greater_than_equal": ("ge", "at least"),
-    "less_than": ("lt", "less than"),
-    "less_than_equal": ("le", "at most"),
+_RANGES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "greater_than": ("gt", lambda bound: f"must be more than {bound}"),
+    "greater_than_equal": ("ge", lambda bound: f"must be at least {bound}"),
+    "less_than": ("lt", lambda bound: f"must be less than {bound}"),
+    "less_than_equal": ("le", lambda bound: f"must be at most {bound}"),
+    "too_long": ("max_length", lambda bound: f"must hold at most {count_of(bound, 'entry')}"),
+    "too_short": ("min_length", lambda bound: f"must hold at least {count_of(bound, 'entry')}"),
+    "string_too_long": ("max_length", lambda bound: f"must have at most {count_of(bound, 'character')}"),
+    "string_too_short": ("min_length", lambda bound: f"must have at least {count_of(bound, 'character')}"),
 }
-_LENGTHS = {"too_long": ("max_length", "at most"), "too_short": ("min_length", "at least")}
-_TEXTS = {"string_too_long": ("max_length", "at most"), "string_too_short": ("min_length", "at least")}
+"""By kind of error: what pydantic calls the bound, and how it is told."""
+
 OWN_CODES = frozenset({"out_of_range", "wrong_type"})
 """Codes that validators of this package raise by themselves, as `PydanticCustomError`."""
 
@@ -66,7 +70,11 @@ def _read_field(model: type[Document], name: str, value: Any, sound: dict[str, A
 
 @cache
 def _adapters(model: type[Document]) -> dict[str, TypeAdapter[Any]]:
-    return {name: TypeAdapter(hint) for name, hint in typing.get_type_hints(model, include_extras=True).items() if name in model.model_fields}
+    return {
+        name: TypeAdapter(hint)
+        for name, hint in typing.get_type_hints(model, include_extras=True).items()
+        if name in model.model_fields
+    }
 
 
 def _issue(error: ErrorDetails, location: tuple[int | str, ...], model: type[Document]) -> Issue:
@@ -81,35 +89,27 @@ def _issue(error: ErrorDetails, location: tuple[int | str, ...], model: type[Doc
 def _words(error: ErrorDetails) -> tuple[str, str]:
     """A code and a sentence for an error, by its kind."""
     kind, context = error["type"], error.get("ctx", {})
-    if kind in _TYPES:
-        return "wrong_type", f"must be {_TYPES[kind]}"
-    if kind in _BOUNDS:
-        key, words = _BOUNDS[kind]
-        return "out_of_range", f"must be {words} {context[key]}"
-    if kind in _LENGTHS:
-        key, words = _LENGTHS[kind]
-        return "out_of_range", f"must hold {words} {count_of(context[key], 'entry')}"
-    if kind in _TEXTS:
-        key, words = _TEXTS[kind]
-        return "out_of_range", "must not be empty" if context[key] == 1 else f"must have {words} {context[key]} characters"
-    if kind == "missing":
-        return "missing", "is required"
-    if kind == "literal_error":
-        return "unknown_value", f"must be {context['expected'].replace(chr(39), chr(34))}"
-    if kind == "value_error":
-        return "invalid", str(context["error"])
     if kind in OWN_CODES:
         return kind, error["msg"]
-    if kind == "finite_number":
-        return "out_of_range", "must be a finite number"
-    return "invalid", f"is not valid ({kind.replace('_', ' ')})"
+    if kind in _RANGES:
+        key, words = _RANGES[kind]
+        return "out_of_range", words(context[key])
+    told = {
+        "finite_number": ("out_of_range", "must be a finite number"),
+        "literal_error": ("unknown_value", f"must be {str(context.get('expected')).replace(chr(39), chr(34))}"),
+        "missing": ("missing", "is required"),
+        "value_error": ("invalid", str(context.get("error"))),
+    }
+    if kind in _TYPES:
+        return "wrong_type", f"must be {_TYPES[kind]}"
+    return told.get(kind, ("invalid", f"is not valid ({kind.replace('_', ' ')})"))
 
 
 def _unknown(location: tuple[int | str, ...], model: type[Document]) -> Issue:
     """An issue about a field that is not known, with the nearest that are."""
     name = str(location[-1])
     holder = _document_at(model, location[:-1])
-    place = f' in {listed([".".join(map(str, location[:-1]))])}' if len(location) > 1 else ""
+    place = f" in {listed(['.'.join(map(str, location[:-1]))])}" if len(location) > 1 else ""
     pointer = _pointer(location if len(name) <= LONGEST_TOKEN else location[:-1])
     return Issue(pointer, "unknown_field", f"unknown field {quoted(name)}{place}; {nearest(name, holder.model_fields)}")
 

@@ -15,19 +15,21 @@ Platform = Literal["any", "cpu", "gpu", "tpu"]
 class Resources(Document):
     """Where a job may run."""
 
-    platform: Platform = Field("any", description="The kind of accelerator.")
+    platform: Platform = Field(default="any", description="The kind of accelerator.")
     devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None = Field(
-        None, description="Devices in all; null: the product of the mesh axes."
+        default=None, description="Devices in all; null: the product of the mesh axes."
     )
-    hosts: Annotated[int, Field(ge=1, le=1)] = Field(1, description="Machines; this version runs a job on one.")
+    hosts: Annotated[int, Field(ge=1, le=1)] = Field(default=1, description="Machines; this version runs a job on one.")
     memory_gib: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = Field(
-        None, description="Host memory that a worker must have."
+        default=None, description="Host memory that a worker must have."
     )
-    labels: dict[Name, Text] = Field({}, max_length=64, description="Labels that a worker must bear.")
+    labels: dict[Name, Text] = Field(default_factory=dict[str, str], max_length=64, description="Labels that a worker must bear.")
 
 
 class Retries(Document):
     """How often a job is tried again."""
 
-    max_failures: Annotated[int, Field(ge=0, le=1000)] = Field(0, description="After failures of its own.")
-    max_infra_retries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(100, description="After failures of what is around it.")
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, description="After failures of its own.")
+    max_infra_retries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=100, description="After failures of what is around it."
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 from jobs.spec.catalog import Entry, SectionName, load
 from jobs.spec.job import KINDS
+from jobs.spec.strict import as_list, as_object
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -54,7 +54,9 @@ def _of_kind(name: str, shared: Schema) -> Schema:
     for field, definition in _NAMED[name].items():
         reference: Schema = {"$ref": LOCAL + definition}
         plain = schema["properties"][field]
-        schema["properties"][field] = plain | ({"anyOf": [reference, {"type": "null"}]} if plain.get("default", 0) is None else reference)
+        schema["properties"][field] = plain | (
+            {"anyOf": [reference, {"type": "null"}]} if plain.get("default", 0) is None else reference
+        )
     return schema
 
 
@@ -78,13 +80,11 @@ def _object(entry: Entry) -> Schema:
 
 def _moved(schema: Any, definitions: str) -> Any:
     """The same schema with every local reference leading elsewhere."""
-    if isinstance(schema, Mapping):
-        members: Mapping[str, Any] = schema
+    members = as_object(schema)
+    if members is not None:
         moved = {key: _moved(value, definitions) for key, value in members.items()}
         if isinstance(moved.get("$ref"), str):
             moved["$ref"] = moved["$ref"].replace(LOCAL, definitions, 1)
         return moved
-    if isinstance(schema, list):
-        items: list[Any] = schema
-        return [_moved(item, definitions) for item in items]
-    return schema
+    items = as_list(schema)
+    return schema if items is None else [_moved(item, definitions) for item in items]

@@ -54,8 +54,8 @@ def check_conflicts(placed: Mapping[str, str | None], together: Sequence[tuple[s
             if placed[first] is None or placed[first] != placed[second] or (first, second) in seen:
                 continue
             seen.add((first, second))
-            detail = f'"{first}" and "{second}" both lie on mesh axis "{placed[first]}", and some array has both: set one of them to null'
-            yield Issue("/mesh/rules", "conflict", detail)
+            detail = f'"{first}" and "{second}" both lie on mesh axis "{placed[first]}", and some array has both'
+            yield Issue("/mesh/rules", "conflict", f"{detail}: set one of them to null")
 
 
 def check_sizes(placed: Mapping[str, str | None], sizes: Sizes, axes: Mapping[str, int]) -> Iterator[Issue]:
@@ -66,7 +66,7 @@ def check_sizes(placed: Mapping[str, str | None], sizes: Sizes, axes: Mapping[st
             continue
         detail = (
             f'{size} does not divide by mesh axis "{axis}" of size {axes[axis]}, on which "{logical}" lies: '
-            f'change one of the two, or set mesh.rules.{logical} to null'
+            f"change one of the two, or set mesh.rules.{logical} to null"
         )
         yield Issue(pointer, "not_divisible", detail)
 

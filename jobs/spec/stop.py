@@ -22,31 +22,34 @@ MEASURED = {
 class TrainStop(Document):
     """When training ends early."""
 
-    on_nonfinite: Literal["fail", "ignore"] = Field("fail", description="What a loss that is not finite does to the job.")
-    metric: Metric | None = Field(None, description="The metric that must get better.")
-    mode: Literal["min", "max"] = Field("min", description="Whether less is better, or more.")
-    patience: Annotated[int, Field(ge=1, le=10**6)] | None = Field(None, description="Evaluations without a better value to bear with.")
+    on_nonfinite: Literal["fail", "ignore"] = Field(default="fail", description="What a loss that is not finite does to the job.")
+    metric: Metric | None = Field(default=None, description="The metric that must get better.")
+    mode: Literal["min", "max"] = Field(default="min", description="Whether less is better, or more.")
+    patience: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
+        default=None, description="Evaluations without a better value to bear with."
+    )
 
 
 class McmcStop(Document):
     """When sampling ends early: once every target is met. Looked at whenever the job is saved."""
 
     min_ess_bulk: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
-        None, description="Effective sample size that every quantity must reach."
+        default=None, description="Effective sample size that every quantity must reach."
     )
     max_r_hat: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] | None = Field(
-        None, description="R-hat that no quantity may exceed."
+        default=None, description="R-hat that no quantity may exceed."
     )
 
 
 def check_stop(stop: TrainStop, eval_fraction: float | None) -> Iterator[Issue]:
     """Faults between the stop rule and the evaluations it counts; `eval_fraction` is None where it is not known."""
     if stop.metric is not None and stop.metric not in MEASURED["train"]:
-        yield Issue("/stop/metric", "unknown_value", f"unknown metric {quoted(stop.metric)}; {nearest(stop.metric, MEASURED['train'])}")
+        hint = nearest(stop.metric, MEASURED["train"])
+        yield Issue("/stop/metric", "unknown_value", f"unknown metric {quoted(stop.metric)}; {hint}")
     elif stop.patience is not None and stop.metric is None:
         yield Issue("/stop/metric", "requires", 'patience needs a metric to watch: set it, for example to "eval/loss"')
     elif stop.metric is not None and eval_fraction == 0:
-        named = "patience counts evaluations" if stop.metric not in {"eval/loss"} else "this metric is measured in evaluations"
+        named = "this metric is measured in evaluations" if stop.metric.startswith("eval/") else "patience counts evaluations"
         yield Issue("/stop/metric", "requires", f"{named}, and the job has none: set data.eval_fraction, for example to 0.1")
 
 

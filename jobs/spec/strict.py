@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
@@ -30,3 +30,13 @@ class Document(BaseModel):
     """Base of every model read from outside: no unknown field, no silent conversion, no NaN; frozen once read."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, validate_default=False)
+
+
+def as_list(value: object) -> list[Any] | None:
+    """The value as a JSON array; None where it is something else."""
+    return cast("list[Any]", value) if isinstance(value, list) else None
+
+
+def as_object(value: object) -> dict[str, Any] | None:
+    """The value as a JSON object; None where it is something else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None

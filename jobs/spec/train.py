@@ -18,20 +18,18 @@ class Train(Envelope):
     """A training job. `model`, `loss` and `optimizer` are fitted to the catalog."""
 
     kind: Literal["train"] = Field(description='"train".')
-    model: Any = Field(
-        description='a model of the catalog, such as {"type": "mlp", "in_features": 2, "out_features": 3}'
-    )
+    model: Any = Field(description='a model of the catalog, such as {"type": "mlp", "in_features": 2, "out_features": 3}')
     data: TrainData = Field(description='the data to learn from, such as {"dataset": "ds_…"} or {"builtin": "spirals"}')
-    loss: Any = Field(
-        None, description="What is minimised; left out: the model's own objective."
+    loss: Any = Field(default=None, description="What is minimised; left out: the model's own objective.")
+    optimizer: Any = Field(description='an optimizer of the catalog, such as {"type": "adamw", "learning_rate": 0.001}')
+    grad_accumulation: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        default=1, description="Parts that a batch is computed in, one after another."
     )
-    optimizer: Any = Field(
-        description='an optimizer of the catalog, such as {"type": "adamw", "learning_rate": 0.001}'
+    remat: Literal["none", "full"] = Field(
+        default="none", description="Whether activations are computed again in the backward pass."
     )
-    grad_accumulation: Annotated[int, Field(ge=1, le=10**6)] = Field(1, description="Parts that a batch is computed in, one after another.")
-    remat: Literal["none", "full"] = Field("none", description="Whether activations are computed again in the backward pass.")
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = Field(description="the number of optimizer updates, such as 1000")
-    eval_every: Every | None = Field(None, description="Steps between evaluations; left out: as often as checkpoints.")
-    log_every: Every = Field(1, description="Steps between metrics.")
-    checkpoint: TrainCheckpoint = Field(TrainCheckpoint(), description="When the job is saved.")
-    stop: TrainStop = Field(TrainStop(), description="When the job ends early.")
+    eval_every: Every | None = Field(default=None, description="Steps between evaluations; left out: as often as checkpoints.")
+    log_every: Every = Field(default=1, description="Steps between metrics.")
+    checkpoint: TrainCheckpoint = Field(default=TrainCheckpoint(), description="When the job is saved.")
+    stop: TrainStop = Field(default=TrainStop(), description="When the job ends early.")

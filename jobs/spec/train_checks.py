@@ -26,9 +26,13 @@ Named = Mapping[str, Any]
 def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
     pointer = "/data/dataset" if data.dataset is not None else "/data"
     if model["type"] == "transformer" and facts.format != "text":
-        yield Issue(pointer, "wrong_kind", "holds columns, and a transformer learns from text: upload a text, or use an mlp or a cnn")
+        yield Issue(
+            pointer, "wrong_kind", "holds columns, and a transformer learns from text: upload a text, or use an mlp or a cnn"
+        )
     elif model["type"] != "transformer" and facts.format == "text":
-        yield Issue(pointer, "wrong_kind", f"is a text, and model {model['type']} learns from columns: use a table, or a transformer")
+        yield Issue(
+            pointer, "wrong_kind", f"is a text, and model {model['type']} learns from columns: use a table, or a transformer"
+        )
     if model["type"] == "transformer" and data.args is not None:
         yield Issue("/data/args", "conflict", "text has no columns to bind; leave args out")
     if model["type"] != "transformer" and data.tokenizer is not None:
@@ -48,7 +52,9 @@ def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[
         detail = f"{train} of the text's {tokens} tokens are left to train on, and one sample takes {window}: shorten model.context"
         yield Issue("/model/context", "too_long", f"{detail}, or use more text")
     elif data.eval_fraction and held_out < window:
-        detail = f"holds out {count_of(held_out, 'token')}, and one sample takes {window}: make it greater, or shorten model.context"
+        detail = (
+            f"holds out {count_of(held_out, 'token')}, and one sample takes {window}: make it greater, or shorten model.context"
+        )
         yield Issue("/data/eval_fraction", "too_small", detail)
 
 
@@ -101,11 +107,15 @@ def _check_labels(model: Named, loss: Named, y: Argument) -> Iterator[Issue]:
     elif y.axes != 1:
         yield Issue(y.pointer, "wrong_shape", f"loss {loss['type']} takes one label for each row: bind y to one plain column")
     elif outputs < 2:
-        yield Issue("/model/out_features", "out_of_range", f"must be at least 2 with loss {loss['type']}: one output for each class")
+        yield Issue(
+            "/model/out_features", "out_of_range", f"must be at least 2 with loss {loss['type']}: one output for each class"
+        )
     elif y.minimum < 0:
         yield Issue(y.pointer, "out_of_range", f"labels count from 0, and the least of these is {y.minimum:g}")
     elif y.maximum >= outputs:
-        detail = f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {int(y.maximum)}, and each class takes one output"
+        detail = (
+            f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {int(y.maximum)}, and each class takes one output"
+        )
         yield Issue("/model/out_features", "too_small", detail)
 
 
@@ -142,7 +152,9 @@ def _warn_of_copies(model: Named, placement: Placement) -> Iterator[Issue]:
         sizes = models.logical_sizes(model)
         idle = sharding.check_use(placement.rules, {"batch", *(axis for axis, _, _ in sizes)}, placement.axes)
         for issue in idle:
-            yield Issue(issue.pointer, issue.code, 'with "replicated" every device of this axis computes the same; "dp" splits the batch')
+            yield Issue(
+                issue.pointer, issue.code, 'with "replicated" every device of this axis computes the same; "dp" splits the batch'
+            )
 
 
 def _check_evaluation(data: TrainData, eval_every: int | None) -> Iterator[Issue]:

@@ -32,7 +32,9 @@ def main() -> int:
 def _check(text: str) -> int:
     if PATH.read_text(encoding="utf-8") == text:
         return 0
-    sys.stderr.write("jobs/spec/catalog.json is not what the installed libraries give: run python -m jobs.programs.catalog --write\n")
+    sys.stderr.write(
+        "jobs/spec/catalog.json is not what the installed libraries give: run python -m jobs.programs.catalog --write\n"
+    )
     return 1
 
 

@@ -103,6 +103,8 @@ def plain(value: Any) -> Any:
 
 def _schema(function: str, parameter: inspect.Parameter, rules: Rules) -> Schema | None:
     own = f"{function}.{parameter.name}"
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return None
     if own in rules.own:
         return rules.own[own]
     if parameter.name in rules.schemas:
@@ -121,9 +123,7 @@ def _of_annotation(parameter: inspect.Parameter) -> Schema | None:
 
 def _of_members(parameter: inspect.Parameter, members: set[Any]) -> Schema | None:
     """The schema of a parameter whose annotation is the union of `members`, null aside."""
-    if "promote" in parameter.name:
-        return None
-    if parameter.name.split("_")[-1] == "dtype" or parameter.name.startswith("dtype_"):
+    if _is_dtype(parameter.name):
         return {"enum": list(DTYPES)}
     if members & {optax.GradientTransformation, optax.GradientTransformationExtraArgs}:
         return OPTIMIZER
@@ -131,14 +131,24 @@ def _of_members(parameter: inspect.Parameter, members: set[Any]) -> Schema | Non
         return {"enum": [value for member in members for value in typing.get_args(member)]}
     if members == {bool}:
         return BOOLEAN
-    if members <= {int, type(None)}:
-        return INTEGER
-    if any(map(_is_tree, members)):
+    return _of_numbers(parameter, members - {type(None)})
+
+
+def _of_numbers(parameter: inspect.Parameter, members: set[Any]) -> Schema | None:
+    """The schema of a parameter that takes numbers, schedules of them, or both; None for any other."""
+    if not members or any(map(_is_tree, members)):
         return None
-    if float in members or jax.Array in members:
-        number = INTEGER if _is_integer(parameter.default) else NUMBER
-        return {"anyOf": [number, SCHEDULE]} if any(map(_is_schedule, members)) else number
-    return SCHEDULE if members and all(map(_is_schedule, members)) else None
+    if all(map(_is_schedule, members)):
+        return SCHEDULE
+    if members != {int} and not members & {float, jax.Array}:
+        return None
+    number = INTEGER if members == {int} or _is_integer(parameter.default) else NUMBER
+    return {"anyOf": [number, SCHEDULE]} if any(map(_is_schedule, members)) else number
+
+
+def _is_dtype(name: str) -> bool:
+    """Whether a parameter of this name takes a number format; `promote_dtype` is a function."""
+    return "promote" not in name and (name.rsplit("_", maxsplit=1)[-1] == "dtype" or name.startswith("dtype_"))
 
 
 def members_of(annotation: Any) -> Iterator[Any]:

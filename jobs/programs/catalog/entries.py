@@ -20,6 +20,8 @@ class Section:
 
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     excluded: dict[str, str] = field(default_factory=dict[str, str])
+    untold: Mapping[str, str] = field(default_factory=dict[str, str])
+    """A line of doc for what the library has no docstring for."""
 
     def add(self, source: str, found: Any, rules: Rules, skip: int = 0, **extra: Any) -> None:
         """Add the object `found`, known as `source` (`optax.adamw`), without its first `skip` parameters."""
@@ -28,7 +30,13 @@ class Section:
         if reading.blocking:
             self.excluded[name] = f"needs {', '.join(reading.blocking)}, which cannot be written in JSON"
             return
-        entry = {"type": name, "doc": first_sentence(found), "source": source, "schema": reading.schema, **extra}
+        entry = {
+            "type": name,
+            "doc": self.untold.get(name) or first_sentence(found),
+            "source": source,
+            "schema": reading.schema,
+            **extra,
+        }
         self.entries[name] = entry | ({"left_out": reading.left_out} if reading.left_out else {})
 
     def sorted(self) -> Section:
@@ -50,7 +58,7 @@ def parameters_of(found: Any) -> list[inspect.Parameter]:
 
 def first_sentence(found: Any) -> str:
     """The first sentence of a docstring as plain text on one line, at most `DOC_LENGTH` characters; "" where there is none."""
-    paragraph = inspect.getdoc(found).split("\n\n")[0] if inspect.getdoc(found) else ""
+    paragraph = (inspect.getdoc(found) or "").split("\n\n")[0]
     text = re.sub(r":\w+:`+~?([^`<]+?)(?: <[^`]*>)?`+", r"\1", " ".join(paragraph.split()))
     text = re.sub(r"`+_?", "", text).replace(":math:", "")
     text = re.split(r"(?<=[a-z0-9)])\. ", text)[0].rstrip(".:")

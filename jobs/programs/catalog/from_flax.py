@@ -14,6 +14,7 @@ _COUNTS: Schema = {"anyOf": [COUNT, {"type": "array", "items": COUNT, "minItems"
 _AXIS: Schema = {"type": "integer", "minimum": -8, "maximum": 7}
 _AXES: Schema = {"anyOf": [_AXIS, {"type": "array", "items": _AXIS, "minItems": 1, "maxItems": 8}]}
 _RATE = NUMBER | {"minimum": 0, "maximum": 1}
+_FORMAT: Schema = {"enum": list(DTYPES)}
 _PRECISION: Schema = {"enum": ["default", "high", "highest"]}
 NAMED = {
     **dict.fromkeys(("num_features", "num_embeddings", "features", "num_heads", "hidden_features", "lora_rank"), COUNT),
@@ -22,7 +23,7 @@ NAMED = {
     **dict.fromkeys(("kernel_size", "strides", "input_dilation", "kernel_dilation"), _COUNTS),
     **dict.fromkeys(("use_bias", "use_scale", "use_fast_variance", "use_running_average", "deterministic", "decode"), BOOLEAN),
     **dict.fromkeys(("transpose_kernel", "broadcast_dropout", "normalize_qk", "residual", "keep_rngs"), BOOLEAN),
-    **dict.fromkeys(("dtype", "param_dtype", "lora_dtype", "lora_param_dtype", "preferred_element_type"), {"enum": list(DTYPES)}),
+    **dict.fromkeys(("dtype", "param_dtype", "lora_dtype", "lora_param_dtype", "preferred_element_type"), _FORMAT),
     **dict.fromkeys(("rate", "dropout_rate", "momentum"), _RATE),
     "epsilon": NUMBER | {"exclusiveMinimum": 0},
     "negative_slope_init": NUMBER,

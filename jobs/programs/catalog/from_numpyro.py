@@ -8,6 +8,7 @@ from typing import Any
 import numpyro.distributions as dist
 from numpyro import infer
 from numpyro.distributions import constraints
+from numpyro.infer.mcmc import MCMCKernel
 
 from jobs.programs.catalog.arguments import BOOLEAN, COUNT, INTEGER, NUMBER, Rules, Schema, nullable
 from jobs.programs.catalog.entries import Section, public
@@ -73,25 +74,21 @@ def kernels() -> Section:
     for name, found in public(infer).items():
         if name in KERNELS:
             section.add(f"numpyro.infer.{name}", found, KERNEL_RULES, kinds=["mcmc"])
-        elif inspect.isclass(found) and issubclass(found, infer.mcmc.MCMCKernel):
+        elif inspect.isclass(found) and issubclass(found, MCMCKernel):
             section.excluded[name] = _OTHER_KERNEL
     return section.sorted()
 
 
 def distributions() -> Section:
     """Every distribution of NumPyro that numbers and arrays of numbers build."""
-    section = Section()
+    section = Section(untold=UNTOLD)
     for name, found in public(dist).items():
         is_class = inspect.isclass(found) and issubclass(found, dist.Distribution)
         if name in ROOTS:
             section.excluded[name] = "is a form of other distributions, not one itself"
         elif is_class or name in FACTORIES:
-            section.add(f"numpyro.distributions.{name}", found, _rules_of(found), **_doc_of(name))
+            section.add(f"numpyro.distributions.{name}", found, _rules_of(found))
     return section.sorted()
-
-
-def _doc_of(name: str) -> dict[str, str]:
-    return {"doc": UNTOLD[name]} if name in UNTOLD else {}
 
 
 def _rules_of(found: Any) -> Rules:

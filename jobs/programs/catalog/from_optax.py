@@ -7,12 +7,25 @@ from typing import Any
 
 import optax
 
-from jobs.programs.catalog.arguments import BOOLEAN, COUNT, INT32_MAX, INTEGER, NUMBER, OPTIMIZER, SCHEDULE, Rules, Schema, members_of
+from jobs.programs.catalog.arguments import (
+    BOOLEAN,
+    COUNT,
+    INT32_MAX,
+    INTEGER,
+    NUMBER,
+    OPTIMIZER,
+    SCHEDULE,
+    Rules,
+    Schema,
+    members_of,
+)
 from jobs.programs.catalog.entries import Section, public
 
 UNIT: Schema = {"minimum": 0, "maximum": 1}
 POSITIVE: Schema = {"exclusiveMinimum": 0}
 NOT_NEGATIVE: Schema = {"minimum": 0}
+AT_LEAST_ONE: Schema = {"minimum": 1}
+FEW: Schema = {"minimum": 1, "maximum": 100}
 SEED: Schema = {"type": "integer", "minimum": 0, "maximum": INT32_MAX, "default": 0}
 BETAS: Schema = {"type": "array", "prefixItems": [NUMBER | UNIT, NUMBER | UNIT], "minItems": 2, "maxItems": 2}
 TRIPLE: Schema = {"type": "array", "items": NUMBER, "minItems": 3, "maxItems": 3}
@@ -66,18 +79,19 @@ OPTIMIZER_RULES = Rules(
     schemas={"betas": BETAS, "ns_coeffs": TRIPLE, "preconditioning": {"enum": ["frobenius", "spectral", "aol", "schatten"]}},
     bounds={
         **dict.fromkeys(("b1", "b2", "b3", "adam_b1", "adam_b2", "rho", "decay"), UNIT),
-        **dict.fromkeys(("k", "sync_period", "rank", "update_proj_gap"), {"minimum": 1}),
+        **dict.fromkeys(("k", "sync_period", "rank", "update_proj_gap"), AT_LEAST_ONE),
         # Each of these is a loop unrolled into the compiled step, or a copy of the parameters.
-        **dict.fromkeys(("ns_steps", "memory_size", "num_betas"), {"minimum": 1, "maximum": 100}),
-        **dict.fromkeys(("patience", "accumulation_size", "min_dim_size_to_factor"), {"minimum": 1}),
+        **dict.fromkeys(("ns_steps", "memory_size", "num_betas"), FEW),
+        **dict.fromkeys(("patience", "accumulation_size", "min_dim_size_to_factor"), AT_LEAST_ONE),
         **dict.fromkeys(("max_norm", "max_delta", "clipping"), POSITIVE),
         **dict.fromkeys(("learning_rate", "adam_learning_rate", "max_learning_rate"), NOT_NEGATIVE),
         **dict.fromkeys(("weight_decay", "weight_decay_rate", "adam_weight_decay"), NOT_NEGATIVE),
-        **dict.fromkeys(("eps", "eps_root", "adam_eps_root", "momentum", "threshold", "eta", "min_norm", "min_scale"), NOT_NEGATIVE),
+        **dict.fromkeys(
+            ("eps", "eps_root", "adam_eps_root", "momentum", "threshold", "eta", "min_norm", "min_scale"), NOT_NEGATIVE
+        ),
     },
 )
 
-_STEPS = {"minimum": 1}
 SCHEDULE_RULES = Rules(
     own={
         "join_schedules.schedules": {"type": "array", "items": SCHEDULE, "minItems": 1, "maxItems": 32},
@@ -98,7 +112,7 @@ SCHEDULE_RULES = Rules(
         },
     },
     bounds={
-        **dict.fromkeys(("decay_steps", "transition_steps"), _STEPS),
+        **dict.fromkeys(("decay_steps", "transition_steps"), AT_LEAST_ONE),
         **dict.fromkeys(("pct_start", "pct_final"), UNIT),
         **dict.fromkeys(("div_factor", "final_div_factor", "power"), POSITIVE),
     },
@@ -195,4 +209,3 @@ def _with_multi_steps(section: Section) -> Section:
     rules = Rules(schemas={"opt": OPTIMIZER, "every_k_schedule": COUNT, "use_grad_mean": BOOLEAN, "should_skip_update_fn": None})
     section.add("optax.MultiSteps", optax.MultiSteps, rules)
     return section.sorted()
-

@@ -53,7 +53,9 @@ def models() -> dict[str, Entry]:
         _model("transformer", "A decoder-only transformer that predicts the next token of a text.", "train", transformer),
         _model("mlp", "A multilayer perceptron for the rows of a table.", "train", mlp, ["x", "y"]),
         _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),
-        _model("eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", "mcmc", {}, ["y", "sigma"]),
+        _model(
+            "eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", "mcmc", {}, ["y", "sigma"]
+        ),
         _model("linear_regression", "Normal linear regression of y on the columns x.", "mcmc", priors, ["x", "y"]),
     ]
     return {entry["type"]: entry for entry in found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,10 @@ import optax
 import pytest
 from numpyro.infer import HMC, MCMC, NUTS
 
-from jobs.programs import kernels, losses, optimizers
+from jobs.programs.kernels import build as build_kernel
+from jobs.programs.losses import build as build_loss
+from jobs.programs.optimizers import build as build_optimizer
+from jobs.programs.optimizers import build_schedule, learning_rate
 from jobs.spec.catalog import load
 
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3), "b": jnp.array([0.1, -0.2, 0.3])}
@@ -66,13 +70,13 @@ def run(optimizer, steps=5):
 
 @pytest.mark.parametrize("name", load().sections["optimizers"])
 def test_every_optimizer_builds_from_what_it_requires_and_updates(name):
-    params = run(optimizers.build(least("optimizers", name)), steps=2)
+    params = run(build_optimizer(least("optimizers", name)), steps=2)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(params))
 
 
 @pytest.mark.parametrize("name", load().sections["schedules"])
 def test_every_schedule_builds_and_gives_numbers(name):
-    schedule = optimizers.build_schedule(least("schedules", name))
+    schedule = build_schedule(least("schedules", name))
     assert all(np.isfinite(float(schedule(jnp.int32(step)))) for step in range(8))
 
 
@@ -113,7 +117,10 @@ SAME = [
         lambda: optax.adamw(optax.warmup_cosine_decay_schedule(**WARMUP)),
     ),
     (
-        {"type": "sgd", "learning_rate": {"type": "piecewise_constant_schedule", "init_value": 1.0, "boundaries_and_scales": {"2": 0.1}}},
+        {
+            "type": "sgd",
+            "learning_rate": {"type": "piecewise_constant_schedule", "init_value": 1.0, "boundaries_and_scales": {"2": 0.1}},
+        },
         lambda: optax.sgd(optax.piecewise_constant_schedule(1.0, {2: 0.1})),
     ),
     (
@@ -142,7 +149,10 @@ SAME = [
         ),
     ),
     (
-        {"type": "chain", "transforms": [{"type": "scale_by_schedule", "step_size_fn": LINEAR}, {"type": "scale", "step_size": -1}]},
+        {
+            "type": "chain",
+            "transforms": [{"type": "scale_by_schedule", "step_size_fn": LINEAR}, {"type": "scale", "step_size": -1}],
+        },
         lambda: optax.chain(optax.scale_by_schedule(optax.linear_schedule(0.1, 0.01, 4)), optax.scale(-1.0)),
     ),
     (
@@ -156,15 +166,21 @@ SAME = [
 def test_an_optimizer_updates_exactly_as_the_librarys_own(named, own):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours, theirs = run(optimizers.build(fitted("optimizers", named))), run(own())
+        ours, theirs = run(build_optimizer(fitted("optimizers", named))), run(own())
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 RATES = [
     ({"type": "adam", "learning_rate": 0.1}, [0.1, 0.1]),
     ({"type": "adam", "learning_rate": LINEAR}, [0.1, 0.0775]),
-    ({"type": "chain", "transforms": [{"type": "scale_by_adam"}, {"type": "scale_by_learning_rate", "learning_rate": 0.2}]}, [0.2, 0.2]),
-    ({"type": "chain", "transforms": [{"type": "clip", "max_delta": 1.0}, {"type": "adam", "learning_rate": LINEAR}]}, [0.1, 0.0775]),
+    (
+        {"type": "chain", "transforms": [{"type": "scale_by_adam"}, {"type": "scale_by_learning_rate", "learning_rate": 0.2}]},
+        [0.2, 0.2],
+    ),
+    (
+        {"type": "chain", "transforms": [{"type": "clip", "max_delta": 1.0}, {"type": "adam", "learning_rate": LINEAR}]},
+        [0.1, 0.0775],
+    ),
     ({"type": "MultiSteps", "opt": {"type": "sgd", "learning_rate": LINEAR}, "every_k_schedule": 2}, [0.1, 0.1, 0.0775]),
     ({"type": "adafactor"}, None),
     ({"type": "scale_by_adam"}, None),
@@ -174,7 +190,7 @@ RATES = [
 
 @pytest.mark.parametrize(("named", "rates"), RATES, ids=[case[0]["type"] for case in RATES])
 def test_the_learning_rate_is_found_wherever_it_stands(named, rates):
-    rate = optimizers.learning_rate(fitted("optimizers", named))
+    rate = learning_rate(fitted("optimizers", named))
     if rates is None:
         assert rate is None
     else:
@@ -186,23 +202,26 @@ def test_a_loss_keeps_rows_apart_and_is_the_librarys_own(name):
     outputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
     kind = load().entry("losses", name)["targets"]["kind"]
     targets = jnp.array([0, 1, 2, 3, 0]) if kind == "integer" else jax.nn.one_hot(jnp.array([0, 1, 2, 3, 0]), 4)
-    found = losses.build(fitted("losses", {"type": name}))(outputs, targets)
+    found = build_loss(fitted("losses", {"type": name}))(outputs, targets)
     assert found.shape[0] == 5
     np.testing.assert_array_equal(found, getattr(optax.losses, name)(outputs, targets))
 
 
 def test_a_loss_takes_its_arguments():
     outputs, targets = jnp.array([[3.0]]), jnp.array([[0.0]])
-    assert float(losses.build(fitted("losses", {"type": "huber_loss", "delta": 2}))(outputs, targets)[0, 0]) == 4.0
+    assert float(build_loss(fitted("losses", {"type": "huber_loss", "delta": 2}))(outputs, targets)[0, 0]) == 4.0
 
 
 def test_next_token_is_the_cross_entropy_of_tokens():
     logits = jnp.log(jnp.array([[[0.5, 0.25, 0.25]]]))
-    assert float(losses.build({"type": "next_token"})(logits, jnp.array([[1]]))[0, 0]) == pytest.approx(np.log(4))
+    assert float(build_loss({"type": "next_token"})(logits, jnp.array([[1]]))[0, 0]) == pytest.approx(np.log(4))
 
 
 def normal():
     numpyro.sample("x", dist.Normal(0, 1).expand([2]).to_event(1))
+
+
+BY_STEPS: dict[str, Any] = {"num_steps": 4, "trajectory_length": None}
 
 
 def draws(kernel):
@@ -215,13 +234,19 @@ def draws(kernel):
     ("named", "own"),
     [
         ({"type": "NUTS"}, functools.partial(NUTS, normal)),
-        ({"type": "NUTS", "dense_mass": True, "max_tree_depth": 3}, functools.partial(NUTS, normal, dense_mass=True, max_tree_depth=3)),
+        (
+            {"type": "NUTS", "dense_mass": True, "max_tree_depth": 3},
+            functools.partial(NUTS, normal, dense_mass=True, max_tree_depth=3),
+        ),
         ({"type": "HMC"}, functools.partial(HMC, normal)),
-        ({"type": "HMC", "num_steps": 4, "trajectory_length": None}, functools.partial(HMC, normal, num_steps=4, trajectory_length=None)),
+        (
+            {"type": "HMC", "num_steps": 4, "trajectory_length": None},
+            functools.partial(HMC, normal, **BY_STEPS),
+        ),
     ],
     ids=["NUTS", "NUTS with arguments", "HMC", "HMC by steps"],
 )
 def test_a_kernel_draws_exactly_as_the_librarys_own(named, own):
-    ours = kernels.build(fitted("kernels", named), normal)
+    ours = build_kernel(fitted("kernels", named), normal)
     assert type(ours) is type(own())
     np.testing.assert_array_equal(draws(ours), draws(own()))

@@ -26,7 +26,11 @@ TABLE = [
     column("gaps", "float64", 0.0, 1.0, missing=3),
     ColumnFacts("name", "string", [434]),
 ]
-PICTURES = [column("x", "float32", 0, 1, shape=[64, 8, 8, 1]), column("y", "int32", 0, 3, 64), column("onehot", "float32", 0, 1, shape=[64, 4])]
+PICTURES = [
+    column("x", "float32", 0, 1, shape=[64, 8, 8, 1]),
+    column("y", "int32", 0, 3, 64),
+    column("onehot", "float32", 0, 1, shape=[64, 4]),
+]
 DATASETS = {
     facts.id: facts
     for facts in (
@@ -41,7 +45,13 @@ DATASETS = {
 
 def language() -> dict[str, Any]:
     """The first example of the contract, with a dataset of ours."""
-    schedule = {"type": "warmup_cosine_decay_schedule", "init_value": 0.0, "peak_value": 1e-3, "warmup_steps": 100, "decay_steps": 2000}
+    schedule = {
+        "type": "warmup_cosine_decay_schedule",
+        "init_value": 0.0,
+        "peak_value": 1e-3,
+        "warmup_steps": 100,
+        "decay_steps": 2000,
+    }
     return {
         "kind": "train",
         "name": "char-lm",
@@ -170,4 +180,4 @@ def find_checkpoint(job: str, step: int | None) -> CheckpointFacts | None:
     if job not in saved or step not in (None, saved[job][0]):
         return None
     at, document = saved[job]
-    return CheckpointFacts(job, at, read_spec(document, DATASETS.get, lambda job, step: None).resolved)
+    return CheckpointFacts(job, at, read_spec(document, DATASETS.get, lambda _job, _step: None).resolved)

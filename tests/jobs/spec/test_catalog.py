@@ -24,7 +24,16 @@ def test_the_committed_file_is_what_the_installed_libraries_give():
 
 
 def test_sections_are_those_of_the_api():
-    assert list(load().sections) == ["models", "layers", "losses", "optimizers", "schedules", "kernels", "distributions", "datasets"]
+    assert list(load().sections) == [
+        "models",
+        "layers",
+        "losses",
+        "optimizers",
+        "schedules",
+        "kernels",
+        "distributions",
+        "datasets",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,18 @@ def test_an_open_axis_takes_what_there_is_and_divides(axes, devices, batch, expe
         ("fsdp", {}, {"data": 2}, {"batch": "data", "embed": "data"}),
         ("tp", {}, {"model": 2}, {"heads": "model", "mlp": "model", "vocab": "model"}),
         ("tp", {}, {"data": 2, "model": 2}, {"batch": "data", "heads": "model", "mlp": "model", "vocab": "model"}),
-        ("fsdp_tp", {}, {"data": 2, "model": 2}, {"batch": "data", "embed": "data", "heads": "model", "mlp": "model", "vocab": "model"}),
-        ("fsdp_tp", {"vocab": None, "mlp": "data"}, {"data": 2, "model": 2}, {"batch": "data", "embed": "data", "heads": "model", "mlp": "data"}),
+        (
+            "fsdp_tp",
+            {},
+            {"data": 2, "model": 2},
+            {"batch": "data", "embed": "data", "heads": "model", "mlp": "model", "vocab": "model"},
+        ),
+        (
+            "fsdp_tp",
+            {"vocab": None, "mlp": "data"},
+            {"data": 2, "model": 2},
+            {"batch": "data", "embed": "data", "heads": "model", "mlp": "data"},
+        ),
     ],
 )
 def test_presets_and_overrides(preset, overrides, axes, expected):

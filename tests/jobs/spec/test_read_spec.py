@@ -11,8 +11,8 @@ from tests.jobs.spec.documents import GONE, edited, faults, language, read, regr
 
 EVERY = [language, schools, text, table, regression]
 COMMON = {
-    "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop", "debug",
-    "init_from", "resources", "retries", "timeout_seconds",
+    "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
+    "debug", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
 TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every"}
 MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
@@ -58,7 +58,20 @@ def test_the_contracts_training_example():
     assert spec.resolved["data"] == language()["data"] | {
         "inline": None, "builtin": None, "eval_batches": None, "tokenizer": "bytes", "args": None,
     }  # fmt: skip
-    same = ("mesh", "precision", "remat", "steps", "eval_every", "log_every", "seed", "checkpoint", "stop", "debug", "resources", "retries")
+    same = (
+        "mesh",
+        "precision",
+        "remat",
+        "steps",
+        "eval_every",
+        "log_every",
+        "seed",
+        "checkpoint",
+        "stop",
+        "debug",
+        "resources",
+        "retries",
+    )
     assert {name: spec.resolved[name] for name in same} == {name: language()[name] for name in same}
 
 
@@ -102,7 +115,11 @@ def test_whole_numbers_become_floats_where_the_library_wants_them():
         ({"/mesh": {"sharding": "fsdp_tp"}, "/resources": {"devices": 4}}, "/mesh/axes", {"data": 4, "model": 1}),
         ({"/mesh": {"axes": {"data": 8}}}, "/resources/devices", 8),
         ({"/mesh": {"axes": {"data": -1}}}, "/resources/devices", None),
-        ({"/mesh": {"axes": {"data": -1, "model": 2}, "sharding": "tp"}, "/resources": {"devices": 8}}, "/mesh/axes", {"data": 4, "model": 2}),
+        (
+            {"/mesh": {"axes": {"data": -1, "model": 2}, "sharding": "tp"}, "/resources": {"devices": 8}},
+            "/mesh/axes",
+            {"data": 4, "model": 2},
+        ),
         ({}, "/precision", {"params": "float32", "compute": "float32", "x64": False}),
         ({"/precision": {"params": "bfloat16"}}, "/precision/compute", "bfloat16"),
         ({"/init_from": None}, "/init_from", None),
@@ -142,26 +159,35 @@ def test_a_builtin_dataset_knows_how_it_is_bound():
 
 
 def test_columns_bind_to_arguments_of_their_name():
-    document = edited(table(), {"/data": {"dataset": "ds_pictures"}, "/model": {"type": "cnn", "in_shape": [8, 8, 1], "out_features": 4}})
+    document = edited(
+        table(), {"/data": {"dataset": "ds_pictures"}, "/model": {"type": "cnn", "in_shape": [8, 8, 1], "out_features": 4}}
+    )
     assert read(document).resolved["data"]["args"] == {"x": "x", "y": "y"}
 
 
 def test_a_loss_over_values_takes_as_many_targets_as_outputs():
-    changes = {"/data": {"dataset": "ds_pictures", "args": {"y": "onehot"}}, "/model": {"type": "mlp", "in_features": 64, "out_features": 4}}
-    assert read(edited(table(), changes | {"/loss": {"type": "softmax_cross_entropy"}})).resolved["data"]["args"] == {"x": "x", "y": "onehot"}
+    changes = {
+        "/data": {"dataset": "ds_pictures", "args": {"y": "onehot"}},
+        "/model": {"type": "mlp", "in_features": 64, "out_features": 4},
+    }
+    assert read(edited(table(), changes | {"/loss": {"type": "softmax_cross_entropy"}})).resolved["data"]["args"] == {
+        "x": "x",
+        "y": "onehot",
+    }
 
 
 @pytest.mark.parametrize(
-    ("origin", "changes", "expected"),
+    ("origin", "changes", "what"),
     [
-        ({"job": "job_text"}, {}, {"job": "job_text", "step": 400, "what": "params"}),
-        ({"job": "job_text", "what": "all"}, {}, {"job": "job_text", "step": 400, "what": "all"}),
-        ({"job": "job_text"}, {"/model/dropout": 0.5, "/optimizer": {"type": "lion", "learning_rate": 1}}, {"job": "job_text", "step": 400, "what": "params"}),
-        ({"job": "job_text", "what": "all"}, {"/optimizer/transforms/0/max_norm": 2, "/steps": 4000}, {"job": "job_text", "step": 400, "what": "all"}),
+        ({"job": "job_text"}, {}, "params"),
+        ({"job": "job_text", "what": "all"}, {}, "all"),
+        ({"job": "job_text"}, {"/model/dropout": 0.5, "/optimizer": {"type": "lion", "learning_rate": 1}}, "params"),
+        ({"job": "job_text", "what": "all"}, {"/optimizer/transforms/0/max_norm": 2, "/steps": 4000}, "all"),
     ],
-)  # fmt: skip
-def test_the_checkpoint_to_start_from_is_fixed_at_submit(origin, changes, expected):
-    assert read(edited(language(), changes | {"/init_from": origin})).resolved["init_from"] == expected
+)
+def test_the_checkpoint_to_start_from_is_fixed_at_submit(origin, changes, what):
+    resolved = read(edited(language(), changes | {"/init_from": origin})).resolved
+    assert resolved["init_from"] == {"job": "job_text", "step": 400, "what": what}
 
 
 def test_a_sampler_goes_on_with_its_chains():
@@ -194,10 +220,9 @@ def test_what_may_surprise_is_accepted_with_a_warning(document, changes, expecte
 
 def test_inline_columns_may_have_axes():
     pictures = [[[float(i + j)] * 4 for j in range(4)] for i in range(64)]
-    document = edited(table(), {
-        "/data": {"inline": {"x": pictures, "y": [i % 3 for i in range(64)]}}, "/model": {"type": "cnn", "in_shape": [4, 4, 1], "out_features": 3},
-    })  # fmt: skip
-    assert faults(document) == []
+    data = {"inline": {"x": pictures, "y": [i % 3 for i in range(64)]}}
+    model = {"type": "cnn", "in_shape": [4, 4, 1], "out_features": 3}
+    assert faults(edited(table(), {"/data": data, "/model": model})) == []
 
 
 def test_builtin_numbers_never_change():
@@ -205,5 +230,9 @@ def test_builtin_numbers_never_change():
     line, spirals = columns("line"), columns("spirals")
     assert columns("eight_schools")["y"] == [28, 8, -3, 7, -1, 1, 18, 12]
     assert (line["x"][:3], line["y"][:3]) == ([-1.0, -0.252525, 0.494949], [-1.067013, 0.472323, 1.172925])
-    assert (spirals["x1"][:2], spirals["x2"][:2], spirals["label"][:4]) == ([0.099584, -0.057546], [0.009108, 0.081783], [0, 1, 2, 0])
+    assert (spirals["x1"][:2], spirals["x2"][:2], spirals["label"][:4]) == (
+        [0.099584, -0.057546],
+        [0.009108, 0.081783],
+        [0, 1, 2, 0],
+    )
     assert sum(spirals["label"]) == 600

@@ -61,7 +61,12 @@ WRONG = [
     (text, {"/optimizer/learning_rate": -0.1}, [("/optimizer/learning_rate", "out_of_range")], "at least 0"),
     (text, {"/optimizer/mu_dtype": "int8"}, [("/optimizer/mu_dtype", "unknown_value")], '"bfloat16"'),
     (text, {"/optimizer/learning_rate": {"type": "cosine"}}, [("/optimizer/learning_rate/type", "unknown_type")], "lists all"),
-    (text, {"/optimizer/learning_rate": WARMUP}, [("/optimizer/learning_rate/warmup_steps", "out_of_range")], "less than decay_steps"),
+    (
+        text,
+        {"/optimizer/learning_rate": WARMUP},
+        [("/optimizer/learning_rate/warmup_steps", "out_of_range")],
+        "less than decay_steps",
+    ),
     (text, {"/optimizer": {"type": "chain", "transforms": []}}, [("/optimizer/transforms", "out_of_range")], "1 to 64 items"),
     (text, {"/optimizer": CHAIN_OF_NINE}, [(DEEPEST, "too_deep")], "more than 8 deep"),
     (
@@ -72,7 +77,13 @@ WRONG = [
     ),
     (
         text,
-        {"/optimizer/learning_rate": {"type": "join_schedules", "schedules": [WARMUP | {"decay_steps": 99}] * 3, "boundaries": [9, 4]}},
+        {
+            "/optimizer/learning_rate": {
+                "type": "join_schedules",
+                "schedules": [WARMUP | {"decay_steps": 99}] * 3,
+                "boundaries": [9, 4],
+            }
+        },
         [("/optimizer/learning_rate/boundaries", "out_of_range")],
         "must grow",
     ),
@@ -98,7 +109,12 @@ WRONG = [
     (text, {"/data/dataset": "ds_short", "/data/eval_fraction": 0.05}, [("/data/eval_fraction", "too_small")], "make it greater"),
     (table, {"/data/dataset": "ds_text"}, [("/data/dataset", "wrong_kind")], "learns from columns"),
     (table, {"/data/tokenizer": "bytes"}, [("/data/tokenizer", "conflict")], "leave the tokenizer out"),
-    (table, {"/data/args": GONE}, [("/data/args", "unbound"), ("/data/args", "unbound")], 'set data.args.x to one of the columns "height"'),
+    (
+        table,
+        {"/data/args": GONE},
+        [("/data/args", "unbound"), ("/data/args", "unbound")],
+        'set data.args.x to one of the columns "height"',
+    ),
     (table, {"/data/args/y": None}, [("/data/args", "unbound")], "data.args.y"),
     (table, {"/data/args/z": "label"}, [("/data/args/z", "unknown_argument")], 'use "x" or "y"'),
     (table, {"/data/args/y": "lable"}, [("/data/args/y", "unknown_column")], 'did you mean "label"'),
@@ -126,7 +142,11 @@ WRONG = [
     ),
     (
         table,
-        {"/data": {"dataset": "ds_pictures", "args": {"x": "x", "y": "onehot"}}, "/model/in_features": 64, "/loss/type": "multiclass_hinge_loss"},
+        {
+            "/data": {"dataset": "ds_pictures", "args": {"x": "x", "y": "onehot"}},
+            "/model/in_features": 64,
+            "/loss/type": "multiclass_hinge_loss",
+        },
         [("/data/args/y", "wrong_type")],
         "integer labels",
     ),
@@ -135,7 +155,12 @@ WRONG = [
     (schools, {"/data/inline/y/3": "7"}, [("/data/inline/y/3", "wrong_type")], "must be a number"),
     (schools, {"/data/inline/y/3": None}, [("/data/inline/y/3", "missing")], "fill it in"),
     (schools, {"/data/inline/y/3": [7]}, [("/data/inline/y/3", "wrong_type")], "one shape"),
-    (schools, {"/data/inline": {"y": [[1, 2], [3]], "sigma": 4}}, [("/data/inline/y/1", "ragged"), ("/data/inline/sigma", "wrong_type")], "2"),
+    (
+        schools,
+        {"/data/inline": {"y": [[1, 2], [3]], "sigma": 4}},
+        [("/data/inline/y/1", "ragged"), ("/data/inline/sigma", "wrong_type")],
+        "2",
+    ),
     (schools, {"/data/inline": {}}, [("/data/inline", "missing")], "at least one column"),
     (schools, {"/data/inline/y": []}, [("/data/inline/y", "out_of_range")], "empty"),
     (schools, {"/data/inline/y": [0.123456789] * 100_000}, [("/data/inline", "too_large")], "1 MiB"),
@@ -150,10 +175,25 @@ WRONG = [
     (language, {"/mesh/axes": {"data": -1, "model": -1}}, [("/mesh/axes", "conflict")], "only one axis may be -1"),
     (language, {"/mesh/axes/data": 0}, [("/mesh/axes/data", "out_of_range")], "or -1"),
     (language, {"/mesh/axes/pipe": 1}, [("/mesh/axes/pipe", "unknown_axis")], '"data" or "model"'),
-    (language, {"/mesh/axes": {"data": 8}}, [("/mesh/axes", "missing_axis"), ("/mesh/rules/mlp", "unknown_axis")], 'mesh axis "model"'),
+    (
+        language,
+        {"/mesh/axes": {"data": 8}},
+        [("/mesh/axes", "missing_axis"), ("/mesh/rules/mlp", "unknown_axis")],
+        'mesh axis "model"',
+    ),
     (language, {"/mesh/sharding": "ddp"}, [("/mesh/sharding", "unknown_value")], '"dp"'),
-    (text, {"/mesh": {"axes": {"data": 2, "model": 2}, "sharding": "dp"}}, [("/mesh/axes/model", "unused_axis")], "leave the axis out"),
-    (text, {"/mesh": {"axes": {"model": 3}, "sharding": "tp"}}, [(f"/model/{n}", "not_divisible") for n in ("n_heads", "mlp_dim", "vocab_size")], "3"),
+    (
+        text,
+        {"/mesh": {"axes": {"data": 2, "model": 2}, "sharding": "dp"}},
+        [("/mesh/axes/model", "unused_axis")],
+        "leave the axis out",
+    ),
+    (
+        text,
+        {"/mesh": {"axes": {"model": 3}, "sharding": "tp"}},
+        [(f"/model/{n}", "not_divisible") for n in ("n_heads", "mlp_dim", "vocab_size")],
+        "3",
+    ),
     (text, {"/mesh": {"axes": {"data": 2**20, "model": 2}}}, [("/mesh/axes", "out_of_range")], "1048576 devices"),
     (text, ON_MESH | {"/mesh/rules": {"embed": "model"}}, [("/mesh/rules", "conflict")] * 3, "set one of them to null"),
     (text, ON_MESH | {"/mesh/rules": {"mpl": "model"}}, [("/mesh/rules/mpl", "unknown_axis")], 'did you mean "mlp"'),
@@ -200,7 +240,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("document", "changes", "expected", "advice"), WRONG, ids=lambda value: "+".join(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("document", "changes", "expected", "advice"), WRONG, ids=lambda value: "+".join(value) if isinstance(value, dict) else ""
+)
 def test_it_is_refused_at_the_right_place(document, changes, expected, advice):
     found = faults(edited(document(), changes))
     assert sorted((issue.pointer, issue.code) for issue in found) == sorted(expected)
