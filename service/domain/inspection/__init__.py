@@ -14,28 +14,28 @@ from service.domain.inspection.text import inspect_text
 __all__ = ["Facts", "inspect"]
 
 
-def inspect(form: Format, stream: BinaryIO, uncompressed_bytes: int) -> Facts:
+def inspect(form: Format, stream: BinaryIO, unpacked_bytes: int) -> Facts:
     """Read a file through.
 
     Args:
         form: what it is said to be.
         stream: the file from its start, seekable.
-        uncompressed_bytes: the most that a compressed file may unpack to.
+        unpacked_bytes: the most that a compressed file may unpack to.
 
     Raises:
         DatasetInvalid: it is not that, is damaged or cut short, or holds nothing.
     """
     if not stream.read(1):
-        raise refuse("The file is empty.")
+        raise refuse("The file is empty; send its bytes as the body.")
     stream.seek(0)
     match form:
         case "text":
             return inspect_text(stream)
         case "npz":
-            return inspect_arrays(stream, uncompressed_bytes)
+            return inspect_arrays(stream, unpacked_bytes)
         case "csv":
             return inspect_csv(stream)
         case "jsonl":
             return inspect_lines(stream)
         case "parquet":
-            return inspect_parquet(stream, uncompressed_bytes)
+            return inspect_parquet(stream, unpacked_bytes)

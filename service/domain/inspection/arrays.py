@@ -38,12 +38,12 @@ BROKEN = (
 """What zipfile and NumPy raise for a damaged file."""
 
 
-def inspect_arrays(stream: BinaryIO, uncompressed_bytes: int) -> Facts:
+def inspect_arrays(stream: BinaryIO, unpacked_bytes: int) -> Facts:
     """Read every array of an archive through, which checks each member's CRC.
 
     Args:
         stream: the file, seekable.
-        uncompressed_bytes: the most that all members may hold together.
+        unpacked_bytes: the most that all members may hold together.
 
     Raises:
         DatasetInvalid: damaged, too large, holding objects, or empty.
@@ -52,7 +52,7 @@ def inspect_arrays(stream: BinaryIO, uncompressed_bytes: int) -> Facts:
         _check_directory(stream)
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
-            _check_members(members, uncompressed_bytes)
+            _check_members(members, unpacked_bytes)
             columns = [_read_member(archive, member) for member in members]
     except BROKEN as error:
         raise refuse(f"The file is not a sound .npz archive: {brief(error)}.") from error
@@ -95,13 +95,13 @@ def _large_directory(stream: BinaryIO, locator: int) -> int:
     return int(directory)
 
 
-def _check_members(members: list[zipfile.ZipInfo], uncompressed_bytes: int) -> None:
+def _check_members(members: list[zipfile.ZipInfo], unpacked_bytes: int) -> None:
     if not members:
         raise refuse("The archive holds no arrays.")
     if len(members) > MAX_MEMBERS:
         raise refuse(f"The archive holds {len(members)} arrays; at most {MAX_MEMBERS} are allowed.")
-    if sum(member.file_size for member in members) > uncompressed_bytes:
-        raise refuse(f"The archive unpacks to more than {uncompressed_bytes} bytes.")
+    if sum(member.file_size for member in members) > unpacked_bytes:
+        raise refuse(f"The archive unpacks to more than {unpacked_bytes} bytes.")
     check_names([member.filename.removesuffix(".npy") for member in members])
     for member in members:
         if not member.filename.endswith(".npy"):

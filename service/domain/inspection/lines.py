@@ -54,7 +54,8 @@ def inspect_lines(stream: BinaryIO) -> Facts:
     table = Table()
     before = 0
     for block in _blocks(stream):
-        _check_depth(block, before)
+        _check_text(block)
+        _check_lines(block, before)
         if block.strip():
             table.add(_parsed(block, before))
         before += block.count(b"\n")
@@ -86,11 +87,25 @@ def _parsed(block: bytes, before: int) -> Any:
         raise refuse(f"The file is not sound JSON Lines: {_fault(block, before) or _type_fault(block, before, error)}.") from error
 
 
-def _check_depth(block: bytes, before: int) -> None:
-    """Refuse deep nesting before pyarrow sees it: its parser calls itself, and 100 000 levels end the process."""
-    for number, line in enumerate(block.splitlines(), start=before + 1):
+def _check_text(block: bytes) -> None:
+    # pyarrow takes any bytes between quotes.
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        raise refuse(f"The file is not UTF-8: {error.reason}. Save it as UTF-8 and upload it again.") from error
+
+
+def _check_lines(block: bytes, before: int) -> None:
+    """Refuse what pyarrow would not: objects over several lines, and deep nesting, which would end the process.
+
+    Its parser calls itself for each level; 100 000 of them are more than a stack has room for.
+    """
+    for number, line in enumerate(block.split(b"\n"), start=before + 1):
         if len(line) > LINE_BYTES:
             raise refuse(f"Line {number} is longer than {LINE_BYTES} bytes.")
+        stripped = line.strip()
+        if stripped and not (stripped.startswith(b"{") and stripped.endswith(b"}")):
+            raise refuse(f"Line {number} is not a whole JSON object; write one object a line.")
         if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
             raise refuse(f"Line {number} is not JSON, or nested more than {MAX_DEPTH} levels deep.")
 
@@ -114,7 +129,7 @@ def _children(value: Any) -> Iterable[Any]:
 
 
 def _fault(block: bytes, before: int) -> str | None:
-    for number, line in enumerate(block.splitlines(), start=before + 1):
+    for number, line in enumerate(block.split(b"\n"), start=before + 1):
         if not line.strip():
             continue
         try:
@@ -129,5 +144,5 @@ def _fault(block: bytes, before: int) -> str | None:
 def _type_fault(block: bytes, before: int, error: Exception) -> str:
     # pyarrow counts rows from the start of what it was given.
     complaint = brief(error).partition(" in row ")[0]
-    lines = len(block.splitlines())
+    lines = len(block.rstrip().split(b"\n"))
     return f"lines {before + 1} to {before + lines}: {complaint}"

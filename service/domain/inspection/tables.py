@@ -5,16 +5,20 @@ A worker reads the same file whole, also with pyarrow; what is told here of a co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from csv import reader as csv_reader
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from jobs.spec.dataset import ColumnFacts
 from service.domain.inspection.arrow import BROKEN, arrow, compute, csv, parquet, types
-from service.domain.inspection.columns import MAX_ROWS, Facts, Kind, Span, brief, check_names, check_rows, joined, refuse, shown
+from service.domain.inspection.columns import Facts, Kind, Span, brief, check_names, check_rows, joined, refuse, shown
 
 BATCH_ROWS = 65_536
+MAX_UNPACKED = 2**62
+MISCOUNTED = re.compile(r"CSV parse error: (?:Row #\d+: )?Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
 class Gathered:
@@ -56,42 +60,47 @@ class Gathered:
 
 def inspect_csv(stream: BinaryIO) -> Facts:
     """Read a CSV through. Raises DatasetInvalid with the line where a row has too few or too many fields."""
-    bad_rows: list[Any] = []
     try:
-        names: list[str] = list(_open_csv(stream, [], bad_rows).schema.names)
+        names: list[str] = list(csv.open_csv(stream).schema.names)
         check_names(names)
         stream.seek(0)
         # As text first: types inferred from the first block alone would refuse a whole file for a later `1.5`.
+        as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, arrow.string()), strings_can_be_null=True)
         columns = [Gathered(name, mixed=True) for name in names]
-        rows = _read_batches(_open_csv(stream, names, bad_rows), columns, _spelled)
+        rows = _read_batches(csv.open_csv(stream, convert_options=as_text), columns, _spelled)
     except BROKEN as error:
-        raise refuse(f"The file is not a sound CSV: {_miscounted(stream, bad_rows[0]) if bad_rows else brief(error)}.") from error
+        raise refuse(f"The file is not a sound CSV: {_miscounted(stream, str(error)) or brief(error)}.") from error
     return Facts(rows, [column.facts(rows) for column in columns])
 
 
-def inspect_parquet(stream: BinaryIO, uncompressed_bytes: int) -> Facts:
+def inspect_parquet(stream: BinaryIO, unpacked_bytes: int) -> Facts:
     """Read every page of a Parquet file through, checksums included.
 
     Args:
         stream: the file, seekable.
-        uncompressed_bytes: the most that all its columns may hold together.
+        unpacked_bytes: the most that its columns of numbers may hold together.
 
     Raises:
         DatasetInvalid: damaged, truncated, too large or empty.
     """
     try:
-        source = parquet.ParquetFile(stream, page_checksum_verification=True)
-        groups = [source.metadata.row_group(index) for index in range(source.metadata.num_row_groups)]
-        if sum(group.total_byte_size for group in groups) > uncompressed_bytes:
-            raise refuse(f"The file unpacks to more than {uncompressed_bytes} bytes.")
+        source = _open_parquet(stream)
         check_rows(source.metadata.num_rows)
         fields: list[Any] = list(source.schema_arrow)
         check_names([field.name for field in fields])
         columns = [Gathered(field.name, mixed=False) for field in fields]
-        rows = _read_batches(source.iter_batches(batch_size=BATCH_ROWS, use_threads=False), columns, as_typed)
+        batches = source.iter_batches(batch_size=BATCH_ROWS, use_threads=False)
+        rows = _read_batches(batches, columns, as_typed, unpacked_bytes)
     except BROKEN as error:
         raise refuse(f"The file is not a sound Parquet file: {brief(error)}.") from error
     return Facts(rows, [column.facts(rows, dtype_of(field.type)) for column, field in zip(columns, fields, strict=True)])
+
+
+def _open_parquet(stream: BinaryIO) -> Any:
+    # Texts stay as the dictionary they are stored as: one long text, repeated, would unpack to any size.
+    texts = [field.name for field in parquet.read_schema(stream) if kind_of(field.type) == Kind.TEXT]
+    stream.seek(0)
+    return parquet.ParquetFile(stream, read_dictionary=texts, page_checksum_verification=True)
 
 
 def as_typed(array: Any) -> tuple[Kind, Any]:
@@ -117,24 +126,19 @@ def dtype_of(declared: Any) -> str:
     return np.dtype(declared.to_pandas_dtype()).name
 
 
-def _open_csv(stream: BinaryIO, as_text: list[str], bad_rows: list[Any]) -> Any:
-    def stop(row: Any) -> str:
-        bad_rows.append(row)
-        return "error"
-
-    return csv.open_csv(
-        stream,
-        parse_options=csv.ParseOptions(invalid_row_handler=stop),
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(as_text, arrow.string()), strings_can_be_null=True),
-    )
-
-
-def _read_batches(batches: Iterable[Any], columns: list[Gathered], understand: Callable[[Any], tuple[Kind, Any]]) -> int:
-    rows = 0
+def _read_batches(
+    batches: Iterable[Any],
+    columns: list[Gathered],
+    understand: Callable[[Any], tuple[Kind, Any]],
+    unpacked_bytes: int = MAX_UNPACKED,
+) -> int:
+    rows = unpacked = 0
     for batch in batches:
         rows += batch.num_rows
-        if rows > MAX_ROWS:
-            break
+        unpacked += sum(array.nbytes for array in batch.columns if kind_of(array.type) != Kind.TEXT)
+        if unpacked > unpacked_bytes:
+            raise refuse(f"The file unpacks to more than {unpacked_bytes} bytes.")
+        check_rows(rows)
         for column, array in zip(columns, batch.columns, strict=True):
             kind, values = understand(array)
             column.add(kind, values, array.null_count)
@@ -155,12 +159,20 @@ def _spelled(array: Any) -> tuple[Kind, Any]:
     return Kind.TEXT, texts
 
 
-def _miscounted(stream: BinaryIO, row: Any) -> str:
-    """What is wrong with a row, and in which line it stands: pyarrow does not know when it reads in blocks."""
-    fault = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-    wanted = str(row.text).encode("utf-8", "surrogateescape")
+def _miscounted(stream: BinaryIO, complaint: str) -> str | None:
+    """What is wrong with a row, and in which line it stands: pyarrow does not say where when it reads in blocks."""
+    match = MISCOUNTED.match(complaint)
+    if match is None:
+        return None
+    expected, found, text = match.groups()
+    # The text of a long row is cut, and what is not UTF-8 is replaced.
+    start = text.removesuffix(" ...").partition("\ufffd")[0].encode()
     stream.seek(0)
     for number, line in enumerate(stream, start=1):
-        if line.rstrip(b"\r\n").removeprefix(b"\xef\xbb\xbf") == wanted:
-            return f"line {number} has {fault}"
-    return f"a line has {fault}"
+        if line.startswith(start) and _fields(line) == int(found):
+            return f"line {number} has {found} fields where the header has {expected}"
+    return f"a line has {found} fields where the header has {expected}"
+
+
+def _fields(line: bytes) -> int:
+    return len(next(csv_reader([line.decode("utf-8", "replace")])))

@@ -50,7 +50,7 @@ def save(folder: Path, *, zarr3: bool, sections: set[str]) -> None:
     context = ocp.Context()
     context.array.saving.use_ocdbt = False
     context.array.saving.use_zarr3 = zarr3
-    with context, ocp.training.Checkpointer(folder) as checkpointer:
+    with context, ocp.training.Checkpointer(str(folder)) as checkpointer:
         checkpointer.save_checkpointables(STEP, {"state": state, "meta": {"position": 3, "kind": "train"}})
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors
 
 from service.domain import archive, safetensors_export
+from service.domain.errors import CheckpointCorrupt
 from service.domain.verification import Stored
 from service.storage.local import LocalStore
 from tests.service.data import orbax_checkpoint
@@ -34,7 +37,7 @@ for section, found in arrays().items():
         assert loaded.tobytes() == array.tobytes(), (section, path)
 print("restored")
 """
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.getcwd()}
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path.cwd())}
 
 
 def write_checkpoint(folder, kind, sections="state"):
@@ -52,7 +55,7 @@ def saved(request, tmp_path_factory):
 
 @pytest.fixture
 def url(world, saved):
-    job_id = world.job()
+    job_id = world.new_job()
     world.commit(job_id, world.attempt(job_id), 200, saved)
     return f"/v1/jobs/{job_id}/checkpoints/200"
 
@@ -157,7 +160,7 @@ def test_safetensors_does_not_mind_damage_elsewhere(world, url):
 
 
 def test_a_checkpoint_without_parameters_has_no_safetensors(world, tmp_path):
-    job_id = world.job()
+    job_id = world.new_job()
     attempt_id = world.attempt(job_id)
     world.commit(job_id, attempt_id, 200, write_checkpoint(tmp_path / "draws", "zarr3", "draws"))
     world.commit(job_id, attempt_id, 300, {"something": b"else"})
@@ -168,7 +171,7 @@ def test_a_checkpoint_without_parameters_has_no_safetensors(world, tmp_path):
 
 
 def test_a_tree_that_cannot_be_read_is_no_fault_of_ours(world, saved):
-    job_id = world.job()
+    job_id = world.new_job()
     attempt_id = world.attempt(job_id)
     leaf = {"key_metadata": [{"key": "params"}, {"key": "x"}]}
     trees = [b"", b"[]", b"{}", b'{"tree_metadata": 5}', b'{"tree_metadata": {"a": []}}', b"\xff"]
@@ -183,24 +186,19 @@ def test_a_tree_that_cannot_be_read_is_no_fault_of_ours(world, saved):
 
 def test_an_archive_that_turns_out_damaged_breaks_off(tmp_path):
     """Too large to be read twice: the reader gets less than was promised, and never the end."""
-    from service.domain.errors import CheckpointCorrupt
-
     store = LocalStore(tmp_path)
     for name in ("a", "b"):
         store.append(name, 0, name.encode() * 1000)
         store.commit(name)
     files = [Stored(name, name, 1000, "0" * 64, CheckpointCorrupt) for name in ("a", "b")]
-    received = b""
+    received: list[bytes] = []
     with pytest.raises(CheckpointCorrupt):
-        for chunk in archive.tar(store, 5, files):
-            received += chunk
-    assert len(received) < archive.tar_bytes(5, files)
-    assert b"aaaa" not in received
+        received.extend(archive.tar(store, 5, files))
+    assert sum(map(len, received)) < archive.tar_bytes(5, files)
+    assert not any(b"aaaa" in chunk for chunk in received)
 
 
 def test_long_names_and_any_sizes_fit_in_the_tar(tmp_path):
-    import hashlib
-
     store = LocalStore(tmp_path)
     content = {"n" * 200 + "/" + "m" * 200: b"x" * 512, "é/ü": b"", "plain": b"y" * 10_239, "z": b"z" * 513}
     files = []
@@ -219,6 +217,6 @@ def test_long_names_and_any_sizes_fit_in_the_tar(tmp_path):
 
 @pytest.mark.parametrize("query", ["format=zip", "format="])
 def test_an_unknown_format_is_refused(world, query):
-    job_id = world.job()
+    job_id = world.new_job()
     world.commit(job_id, world.attempt(job_id), 1)
     assert world.get(f"/v1/jobs/{job_id}/checkpoints/1/archive?{query}").status_code == 422

@@ -28,25 +28,25 @@ def append(world, job_id, *texts):
 
 
 def test_a_log_is_given_whole_and_in_order(world):
-    job_id = world.job()
-    other = world.job()
+    job_id = world.new_job()
+    other = world.new_job()
     append(world, job_id, *(f"line {i}\nhalf " for i in range(50)))
     append(world, other, "not mine")
     reply = world.get(f"/v1/jobs/{job_id}/logs")
     assert reply.headers["content-type"] == "text/plain; charset=utf-8"
     assert reply.text == "".join(f"line {i}\nhalf " for i in range(50))
-    assert world.get(f"/v1/jobs/{world.job()}/logs").text == ""
+    assert world.get(f"/v1/jobs/{world.new_job()}/logs").text == ""
 
 
 def test_what_the_database_cannot_hold_is_replaced(world):
-    job_id = world.job()
+    job_id = world.new_job()
     append(world, job_id, "a\x00b\r\x1b[31mé\n")
     assert world.get(f"/v1/jobs/{job_id}/logs").text == "a\ufffdb\r\x1b[31mé\n"
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 5, 39, 40, 41, 1000])
 def test_the_tail(world, lines):
-    job_id = world.job()
+    job_id = world.new_job()
     whole = [f"progress {i}%\r{i}\n" for i in range(40)]
     text = "".join(whole)
     append(world, job_id, *(text[start : start + 17] for start in range(0, len(text), 17)))
@@ -54,14 +54,14 @@ def test_the_tail(world, lines):
 
 
 def test_a_last_line_without_an_end_counts(world):
-    job_id = world.job()
+    job_id = world.new_job()
     append(world, job_id, "a\nb\n", "c")
     assert world.get(f"/v1/jobs/{job_id}/logs?tail=2").text == "b\nc"
 
 
 @pytest.mark.parametrize("query", ["tail=-1", "tail=x", "follow=maybe", "tail=1000001"])
 def test_a_wrong_query_is_refused(world, query):
-    assert world.get(f"/v1/jobs/{world.job()}/logs?{query}").status_code == 422
+    assert world.get(f"/v1/jobs/{world.new_job()}/logs?{query}").status_code == 422
 
 
 def test_an_unknown_job_has_no_log(world):
@@ -70,14 +70,14 @@ def test_an_unknown_job_has_no_log(world):
 
 
 def test_following_an_ended_job_ends(world):
-    job_id = world.job(status="succeeded")
+    job_id = world.new_job(status="succeeded")
     append(world, job_id, "all of it\n")
     assert world.get(f"/v1/jobs/{job_id}/logs?follow=true").text == "all of it\n"
     assert world.get(f"/v1/jobs/{job_id}/logs?follow=true&tail=0").text == ""
 
 
 def test_following_gives_what_comes_until_the_job_has_ended(patient):
-    job_id = patient.job()
+    job_id = patient.new_job()
     append(patient, job_id, "before\n")
     listening = patient.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
     wait_for(lambda: listening.body == b"before\n")
@@ -91,7 +91,7 @@ def test_following_gives_what_comes_until_the_job_has_ended(patient):
 
 
 def test_following_from_the_tail(patient):
-    job_id = patient.job()
+    job_id = patient.new_job()
     append(patient, job_id, "a\nb\nc\n")
     listening = patient.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true&tail=1")
     wait_for(lambda: listening.body == b"c\n")
@@ -102,7 +102,7 @@ def test_following_from_the_tail(patient):
 
 def test_following_without_a_hint_looks_again(world):
     """Another replica may have written: nobody here is woken."""
-    job_id = world.job()
+    job_id = world.new_job()
     listening = world.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
     wait_for(lambda: listening.status == 200)
     with world.write() as write:
@@ -114,18 +114,18 @@ def test_following_without_a_hint_looks_again(world):
 
 
 def test_many_followers_hold_neither_threads_nor_connections(patient):
-    job_id = patient.job()
+    job_id = patient.new_job()
     listening = [patient.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true") for _ in range(100)]
     append(patient, job_id, "a\n")
     wait_for(lambda: all(one.body == b"a\n" for one in listening))
-    assert patient.context.database.engine.pool.checkedout() == 0
+    wait_for(lambda: patient.context.database.engine.pool.checkedout() == 0)
     assert patient.get(f"/v1/jobs/{job_id}/logs").text == "a\n"
     patient.change_job(job_id, status="succeeded")
     assert all(one.end().whole for one in listening)
 
 
 def test_a_follower_that_goes_away_is_let_go(world):
-    job_id = world.job()
+    job_id = world.new_job()
     listening = world.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
     wait_for(lambda: listening.status == 200)
     assert listening.leave().end().body == b""
@@ -133,14 +133,14 @@ def test_a_follower_that_goes_away_is_let_go(world):
 
 def test_followers_are_let_go_when_the_service_stops(settings):
     with patience(settings) as running:
-        job_id = running.job()
+        job_id = running.new_job()
         listening = running.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
         wait_for(lambda: listening.status == 200)
     assert listening.end().whole
 
 
 def test_a_job_deleted_while_followed_ends_the_stream(world):
-    job_id = world.job()
+    job_id = world.new_job()
     listening = world.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
     wait_for(lambda: listening.status == 200)
     with world.write() as write:

@@ -87,7 +87,7 @@ def test_a_million_points_come_down_to_two_thousand():
 
 
 def test_points_come_back_by_name_labels_and_step(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, series("train/loss", [2, 1], [0.5, 1.0]), series("r_hat", [1], [1.1], {"chain": "1"}))
     store(world, job_id, series("train/loss", [3], [0.25]), series("r_hat", [1], [1.2], {"chain": "0"}), series("empty", [], []))
     document = world.get(f"/v1/jobs/{job_id}/metrics").json()
@@ -110,14 +110,14 @@ def test_points_come_back_by_name_labels_and_step(world):
 
 
 def test_a_step_run_again_overwrites(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, series("loss", [1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0]))
     store(world, job_id, series("loss", [3, 4, 5], [30.0, 40.0, 50.0]))
     assert read(world, job_id)[("loss",)]["values"] == [1.0, 2.0, 30.0, 40.0, 50.0]
 
 
 def test_labels_in_another_order_are_the_same_series(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, series("loss", [1], [1.0], {"chain": "0", "trial": "1"}))
     store(world, job_id, series("loss", [1], [2.0], {"trial": "1", "chain": "0"}))
     [only] = world.get(f"/v1/jobs/{job_id}/metrics").json()["series"]
@@ -125,7 +125,7 @@ def test_labels_in_another_order_are_the_same_series(world):
 
 
 def test_names_and_from_step_narrow(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, *(series(name, [1, 2, 3], [1.0, 2.0, 3.0]) for name in ("a", "b", "theta[0,1]")))
     assert set(read(world, job_id, "?names=a,theta[0,1]")) == {("a",), ("theta[0,1]",)}
     assert set(read(world, job_id, "?names=a&names=b")) == {("a",), ("b",)}
@@ -136,7 +136,7 @@ def test_names_and_from_step_narrow(world):
 
 
 def test_values_that_are_not_finite_are_null_and_named(world):
-    job_id = world.job()
+    job_id = world.new_job()
     words = {"0": "NaN", "1": "Infinity", "2": "-Infinity"}
     store(world, job_id, series("loss", [1, 2, 3, 4], [None, None, None, 1.0], nonfinite=words))
     one = read(world, job_id)[("loss",)]
@@ -157,7 +157,7 @@ def test_values_that_are_not_finite_are_null_and_named(world):
     ],
 )
 def test_columns_that_do_not_fit_are_refused(world, bad):
-    job_id = world.job()
+    job_id = world.new_job()
     with pytest.raises(Invalid) as caught:
         store(world, job_id, series("fine", [1], [1.0]), bad)
     assert caught.value.issues[0].pointer.startswith("/series/1/")
@@ -165,7 +165,7 @@ def test_columns_that_do_not_fit_are_refused(world, bad):
 
 
 def test_thinning_says_so(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, series("loss", list(range(1000)), [math.sin(i) for i in range(1000)]))
     one = read(world, job_id, "?max_points=50")[("loss",)]
     assert len(one["steps"]) <= 50
@@ -177,7 +177,7 @@ def test_thinning_says_so(world):
 
 @pytest.mark.parametrize(("query", "accept"), [("?format=csv", "*/*"), ("", "text/csv"), ("?format=csv", "application/json")])
 def test_csv(world, query, accept):
-    job_id = world.job()
+    job_id = world.new_job()
     store(
         world, job_id, series("a,b", [1, 2], [0.1, None], nonfinite={"1": "-Infinity"}), series("c", [7], [1e-300], {"chain": "0"})
     )
@@ -193,7 +193,7 @@ def test_csv(world, query, accept):
 
 @pytest.mark.parametrize("query", ["max_points=1", "max_points=x", "from_step=-1", "from_step=9007199254740992", "format=xml"])
 def test_a_wrong_query_is_refused(world, query):
-    assert world.get(f"/v1/jobs/{world.job()}/metrics?{query}").status_code == 422
+    assert world.get(f"/v1/jobs/{world.new_job()}/metrics?{query}").status_code == 422
 
 
 def test_an_unknown_job_has_no_metrics(world):
@@ -201,7 +201,7 @@ def test_an_unknown_job_has_no_metrics(world):
 
 
 def test_chunks_since_gives_each_batch_once(world):
-    job_id = world.job()
+    job_id = world.new_job()
     store(world, job_id, series("a", [1, 2], [1.0, None], {"chain": "0"}, {"1": "NaN"}))
     with world.write() as write:
         [first] = metrics.chunks_since(write.connection, job_id, 0)

@@ -13,6 +13,7 @@ import httpx
 from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
 from sqlalchemy import insert, update
+from sqlalchemy.engine import Row
 
 from jobs.ids import new_id
 from jobs.protocol import Committed, File
@@ -50,7 +51,7 @@ class World(Api):
 
     def call(
         self, method: str, path: str, messages: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    ) -> Exchange:
         """Send a request as a server would pass it on, message by message; after the last the client is gone."""
         return self.begin(method, path, messages, headers, stays=False).end()
 
@@ -73,7 +74,7 @@ class World(Api):
         with Write(self.context.database) as write:
             yield write
 
-    def job(self, checkpoint: Mapping[str, Any] = KEEP_ALL, source: tuple[str, int, str] | None = None, **columns: Any) -> str:
+    def new_job(self, checkpoint: Mapping[str, Any] = KEEP_ALL, source: tuple[str, int, str] | None = None, **columns: Any) -> str:
         """A running job."""
         job_id = new_id("job")
         start = {"job": source[0], "step": source[1], "what": source[2]} if source else None
@@ -155,10 +156,7 @@ class World(Api):
             fresh=fresh or [],
         )
         with self.write() as write:
-            job = job_rows.lock(write.connection, PROJECT, job_id)
-            attempt = attempt_rows.get(write.connection, attempt_id)
-            assert job is not None
-            assert attempt is not None
+            job, attempt = held(write, job_id, attempt_id)
             checkpoints.commit(write, self.context, job, attempt, told, attempt.storage == "file")
 
     def steps(self, job_id: str) -> list[int]:
@@ -166,6 +164,15 @@ class World(Api):
 
     def history(self, job_id: str) -> list[tuple[str, dict[str, Any]]]:
         return [(event["type"], event["data"]) for event in self.events(job_id)]
+
+
+def held(write: Write, job_id: str, attempt_id: str) -> tuple[Row[Any], Row[Any]]:
+    """The rows of a job and an attempt, the job's locked."""
+    job = job_rows.lock(write.connection, PROJECT, job_id)
+    attempt = attempt_rows.get(write.connection, attempt_id)
+    assert job is not None
+    assert attempt is not None
+    return job, attempt
 
 
 def described(path: str, content: bytes) -> File:
