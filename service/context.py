@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from jobs.protocol import Probe
 from service.db.engine import Database
 from service.settings import Settings
-from service.signals import Signals
+from service.signals import QUEUE, Lookout, Signals
 from service.storage.store import Store
 
 
@@ -23,3 +24,8 @@ class Context:
     store: Store
     signals: Signals
     probe: Probe | None = None
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        """Through which workers that wait for a job look for one."""
+        return Lookout(self.signals, QUEUE, self.settings.poll_seconds)

@@ -10,6 +10,7 @@ from jobs.ids import new_id
 from jobs.protocol import Assignment, Claim, Failure, FileStorage, HttpStorage, Resume
 from jobs.states import Phase, Status
 from service.db.queries import attempts, claims, jobs, workers
+from service.db.queries.claims import Prospect
 from service.db.transaction import Read
 from service.domain import checkpoints
 from service.domain.assignment import assignment, dataset_of, first_step, mesh_axes_of, storage_of
@@ -40,10 +41,16 @@ def worker(change: Change | Read, project: str, worker_id: str) -> Row[Any]:
     return row
 
 
-def worth_trying(read: Read, project: str, worker_id: str, request: Claim) -> bool:
-    """Whether a claim might give something now. Writes nothing, so that those who wait do not stand in the writers' way."""
+def prospect(read: Read, project: str, worker_id: str, request: Claim) -> Prospect:
+    """What a claim would be likely to give. Writes nothing, so that those who wait do not stand in the writers' way.
+
+    Raises:
+        NotFound: the project has no such worker.
+    """
     row = worker(read, project, worker_id)
-    return row.status == "active" and claims.worth_trying(read.connection, row, min(request.devices, row.device_count))
+    if row.status != "active":
+        return Prospect.NOT_NOW
+    return claims.prospect(read.connection, row, min(request.devices, row.device_count))
 
 
 def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | None:

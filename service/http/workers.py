@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -12,6 +14,7 @@ from jobs.protocol import Assignment, Claim, Register, Registered
 from service.context import Context
 from service.db.queries import attempts as attempt_rows
 from service.db.queries import workers as rows
+from service.db.queries.claims import Prospect
 from service.db.transaction import Read, Write
 from service.domain import control, queue, views
 from service.domain.lifecycle import Change
@@ -61,47 +64,56 @@ def drain_worker(worker_id: WorkerId, write: Writing, context: Shared, project: 
     return views.workers(write.connection, context, [row])[0]
 
 
+@dataclass(frozen=True)
+class _Claimant:
+    """A worker that asks for an attempt. Its two ways of asking are whole transactions, for a thread to run."""
+
+    context: Context
+    project: str
+    worker_id: str
+    claim: Claim
+
+    def take(self) -> Assignment | None:
+        """Claim."""
+        with Write(self.context.database) as write:
+            return queue.claim(Change(write, self.context), self.project, self.worker_id, self.claim)
+
+    def look(self) -> tuple[Assignment | None, bool]:
+        """Claim if that is worth it; also tells whether the queue has nothing for anybody."""
+        with Read(self.context.database) as read:
+            prospect = queue.prospect(read, self.project, self.worker_id, self.claim)
+        return (self.take() if prospect == Prospect.WORTH_A_CLAIM else None), prospect == Prospect.NOTHING
+
+    def release(self, given: Assignment) -> None:
+        """Take back what was claimed and could not be told."""
+        with Write(self.context.database) as write:
+            queue.release(Change(write, self.context), given)
+
+    async def wait(self, request: Request) -> Assignment | None:
+        """Claim now, else wait: for a hint that the queue has changed, and every so often without one. Waiting holds nothing."""
+        clock, signals, settings = asyncio.get_running_loop().time, self.context.signals, self.context.settings
+        until, heard_of_until = clock() + self.claim.wait_seconds, -math.inf
+        while True:
+            with signals.hearing(QUEUE) as heard:
+                if clock() < heard_of_until:
+                    given = await self.context.lookout.look(lambda: run_in_threadpool(self.look))
+                else:  # a claim, unlike a look, is heard of: a worker that waits long must not pass for gone
+                    given = await run_in_threadpool(self.take)
+                    heard_of_until = clock() + settings.lease_seconds
+                if given is not None or clock() >= until or signals.closing:
+                    return given
+                await signals.wait(QUEUE, heard, min(settings.poll_seconds, until - clock()))
+            if await request.is_disconnected():
+                return None
+
+
 @router.post("/v1/workers/{worker_id}/claim", response_model=Assignment, responses={204: {"description": "Nothing to do."}})
 async def claim_attempt(request: Request, worker_id: WorkerId, claim: Claim, context: Shared, project: Project) -> Response:
     """Ask for an attempt; waits for one up to `wait_seconds`."""
-    given = await _claim(request, context, project, worker_id, claim)
+    claimant = _Claimant(context, project, worker_id, claim)
+    given = await claimant.wait(request)
     if given is None:
         return Response(status_code=204)
     if await request.is_disconnected():
-        await run_in_threadpool(_release, context, given)
+        await run_in_threadpool(claimant.release, given)
     return Response(given.model_dump_json(), media_type="application/json")
-
-
-async def _claim(request: Request, context: Context, project: str, worker_id: str, claim: Claim) -> Assignment | None:
-    """Claim now, else wait: for a hint that the queue has changed, and every so often without one. Waiting holds nothing."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + claim.wait_seconds
-    attempt, silent_from = _try, loop.time() + context.settings.lease_seconds
-    while True:
-        with context.signals.hearing(QUEUE) as heard:
-            given = await run_in_threadpool(attempt, context, project, worker_id, claim)
-            if given is not None or loop.time() >= until or context.signals.closing:
-                return given
-            await context.signals.wait(QUEUE, heard, min(context.settings.poll_seconds, until - loop.time()))
-        if await request.is_disconnected():
-            return None
-        # Looking only reads, so that many who wait do not queue up as writers; but one who waits long must not pass for gone.
-        attempt = _look
-        if loop.time() >= silent_from:
-            attempt, silent_from = _try, loop.time() + context.settings.lease_seconds
-
-
-def _look(context: Context, project: str, worker_id: str, claim: Claim) -> Assignment | None:
-    with Read(context.database) as read:
-        worth = queue.worth_trying(read, project, worker_id, claim)
-    return _try(context, project, worker_id, claim) if worth else None
-
-
-def _try(context: Context, project: str, worker_id: str, claim: Claim) -> Assignment | None:
-    with Write(context.database) as write:
-        return queue.claim(Change(write, context), project, worker_id, claim)
-
-
-def _release(context: Context, given: Assignment) -> None:
-    with Write(context.database) as write:
-        queue.release(Change(write, context), given)

@@ -217,7 +217,18 @@ def test_a_wrong_method_names_all_that_are_right(api: Api, method: str, path: st
     assert set(reply.headers["allow"].split(", ")) == allowed
 
 
-IDS = ["nonsense", "job_", "job_" + "0" * 31, "job_" + "G" * 32, "JOB_" + "0" * 32, "%00", "job_%00", "%ff", "a" * 5000, "ds_" + "0" * 32]
+IDS = [
+    "nonsense",
+    "job_",
+    "job_" + "0" * 31,
+    "job_" + "G" * 32,
+    "JOB_" + "0" * 32,
+    "%00",
+    "job_%00",
+    "%ff",
+    "a" * 5000,
+    "ds_" + "0" * 32,
+]
 
 
 def test_an_id_in_the_path_that_is_not_known_is_404(api: Api):

@@ -14,8 +14,32 @@ from service.storage.local import LocalStore
 from tests.service.core_driver import Api, assert_problem, sampling, training
 
 KEYS = {
-    *("object", "id", "kind", "name", "metadata", "priority", "project", "spec", "resolved_spec", "spec_version", "status", "phase"),
-    *("status_reason", "queue_position", "progress", "attempt", "parent", "group", "error", "created_at", "started_at", "finished_at"),
+    *(
+        "object",
+        "id",
+        "kind",
+        "name",
+        "metadata",
+        "priority",
+        "project",
+        "spec",
+        "resolved_spec",
+        "spec_version",
+        "status",
+        "phase",
+    ),
+    *(
+        "status_reason",
+        "queue_position",
+        "progress",
+        "attempt",
+        "parent",
+        "group",
+        "error",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ),
 }
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -29,10 +53,19 @@ def test_a_job_is_queued_and_says_what_it_is(api: Api):
     assert reply.headers["location"] == f"/v1/jobs/{job['id']}"
     assert "idempotent-replayed" not in reply.headers
     assert re.fullmatch(r"job_[0-9a-f]{32}", job["id"])
-    told = {key: job[key] for key in ("object", "kind", "name", "metadata", "priority", "project", "spec", "spec_version", "status")}
+    told = {
+        key: job[key] for key in ("object", "kind", "name", "metadata", "priority", "project", "spec", "spec_version", "status")
+    }
     assert told == {
-        **{"object": "job", "kind": "mcmc", "name": "schools", "metadata": {"team": "stats"}, "priority": 3, "project": "default"},
-        **{"spec": spec, "spec_version": 1, "status": "queued"},
+        "object": "job",
+        "kind": "mcmc",
+        "name": "schools",
+        "metadata": {"team": "stats"},
+        "priority": 3,
+        "project": "default",
+        "spec": spec,
+        "spec_version": 1,
+        "status": "queued",
     }
     assert job["resolved_spec"]["num_samples"] == 50
     assert job["resolved_spec"]["kernel"]["type"] == "NUTS"
@@ -60,7 +93,14 @@ def test_the_keys_are_the_same_in_every_state(api: Api):
     for status, job in seen.items():
         assert set(job) == KEYS
         assert job["status"] == status
-    error = {"code": "nan_loss", "message": "It broke.", "param": None, "retryable": False, "fault": "user", "attempt_id": failing.id}
+    error = {
+        "code": "nan_loss",
+        "message": "It broke.",
+        "param": None,
+        "retryable": False,
+        "fault": "user",
+        "attempt_id": failing.id,
+    }
     assert seen["failed"]["error"] == error
 
 
@@ -297,10 +337,18 @@ def test_a_start_that_is_not_there_is_pointed_at(api: Api):
 
 
 def test_a_spec_is_validated_without_being_queued(api: Api):
-    told = api.post("/v1/jobs:validate?level=schema", json=training(steps=10, eval_every=None, checkpoint={"every_steps": 4})).json()
+    told = api.post(
+        "/v1/jobs:validate?level=schema", json=training(steps=10, eval_every=None, checkpoint={"every_steps": 4})
+    ).json()
     assert (told["valid"], told["errors"]) == (True, [])
     report = told["report"]
-    assert (report["level"], report["kind"], report["devices"], report["total"], report["unit"]) == ("schema", "train", 1, 10, "step")
+    assert (report["level"], report["kind"], report["devices"], report["total"], report["unit"]) == (
+        "schema",
+        "train",
+        1,
+        10,
+        "step",
+    )
     assert report["schedule"]["save"] == {"every": 4, "every_seconds": None, "first": 4, "last": 10, "count": 3}
     assert report["resolved_spec"]["optimizer"]["type"] == "sgd"
     assert api.get("/v1/jobs").json()["data"] == []

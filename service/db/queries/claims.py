@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
@@ -32,10 +33,23 @@ def _best(worker: Row[Any], devices: int) -> Select[tuple[str]]:
     return select(waiting.c.id).where(*ready, *suited).order_by(waiting.c.priority.desc(), waiting.c.id).limit(1)
 
 
-def worth_trying(connection: Connection, worker: Row[Any], devices: int) -> bool:
-    """Whether a claim might give something: a job that suits the worker, or a lease whose term is over. Reads only."""
+class Prospect(Enum):
+    """What a look at the queue promises to a worker that waits."""
+
+    NOTHING = "nothing for anybody"
+    NOT_NOW = "nothing for this one just now"
+    WORTH_A_CLAIM = "worth a claim"
+
+
+def prospect(connection: Connection, worker: Row[Any], devices: int) -> Prospect:
+    """What a claim would be likely to give: a job that suits the worker, or one whose lease is over. Reads only."""
     over = select(leases.c.attempt_id).where(leases.c.expires_at < now_us()).limit(1)
-    return any(connection.execute(query).first() is not None for query in (_best(worker, devices), over))
+    if connection.execute(over).first() is not None:
+        return Prospect.WORTH_A_CLAIM
+    if connection.execute(select(waiting.c.id).where(waiting.c.status == QUEUED).limit(1)).first() is None:
+        return Prospect.NOTHING
+    suited = connection.execute(_best(worker, devices)).first() is not None
+    return Prospect.WORTH_A_CLAIM if suited else Prospect.NOT_NOW
 
 
 def take(connection: Connection, worker: Row[Any], devices: int, attempt_id: str, now: int) -> Row[Any] | None:

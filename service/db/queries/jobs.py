@@ -14,6 +14,7 @@ from service.db.tables import job_labels, job_needs, jobs
 
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 """As a literal and not as a parameter: only so do both databases see that the index of queued jobs will do."""
+ahead = jobs.alias("ahead")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,6 @@ def _labelled(key: str, value: str) -> ColumnElement[bool]:
 
 def queue_positions(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
     """Where queued jobs stand in the order of claims, counted from 1."""
-    ahead = jobs.alias("ahead")
     before = or_(ahead.c.priority > jobs.c.priority, (ahead.c.priority == jobs.c.priority) & (ahead.c.id <= jobs.c.id))
     count = select(func.count()).select_from(ahead).where(ahead.c.status == QUEUED, before).scalar_subquery()
     return {row[0]: row[1] for row in connection.execute(select(jobs.c.id, count).where(jobs.c.id.in_(job_ids)))}

@@ -11,6 +11,12 @@ from sqlalchemy.engine import Connection, Row
 from service.db.engine import now_us
 from service.db.tables import attempts, leases, worker_offers, workers
 
+held = (
+    select(leases.c.worker_id, func.count().label("leases"), func.sum(leases.c.devices).label("leased_devices"))
+    .group_by(leases.c.worker_id)
+    .subquery("held")
+)
+
 
 def add(connection: Connection, row: Mapping[str, Any], offers: Iterable[str]) -> None:
     """Insert a worker with what it offers."""
@@ -62,11 +68,6 @@ def running(connection: Connection, worker_ids: Sequence[str]) -> Sequence[Row[*
 
 def taking_work(connection: Connection, project: str, seen_since: int) -> list[Row[Any]]:
     """Workers that are there and not draining, with `leases` and `leased_devices` of each."""
-    held = (
-        select(leases.c.worker_id, func.count().label("leases"), func.sum(leases.c.devices).label("leased_devices"))
-        .group_by(leases.c.worker_id)
-        .subquery()
-    )
     load = (func.coalesce(held.c.leases, 0).label("leases"), func.coalesce(held.c.leased_devices, 0).label("leased_devices"))
     query = select(workers, *load).outerjoin(held, held.c.worker_id == workers.c.id)
     there = (workers.c.project == project, workers.c.status == "active", workers.c.seen_at >= seen_since)
