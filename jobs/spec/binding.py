@@ -79,7 +79,8 @@ def bind(
         facts: what the data holds.
     """
     columns = {column.name: column for column in facts.columns}
-    issues = [_no_argument(name, names) for name in given or {} if name not in names]
+    unknown = [name for name in given or {} if name not in names]
+    issues = [_no_argument(name, names, at) for at, name in enumerate(unknown)]
     args: Args = {}
     for name in names:
         bound, fault = _bound(name, given, source, columns)
@@ -118,9 +119,9 @@ def _choice(columns: Mapping[str, ColumnFacts]) -> str:
     return f"one of the columns {', '.join(numeric[:8])}{' …' if len(numeric) > 8 else ''}" if numeric else "a numeric column"
 
 
-def _no_argument(name: str, legal: Sequence[str]) -> Issue:
+def _no_argument(name: str, legal: Sequence[str], at: int) -> Issue:
     pointer = join(POINTER, name)
-    return Issue(pointer, "unknown_argument", f"the model has no argument {quoted(name)}; {nearest(name, legal)}")
+    return Issue(pointer, "unknown_argument", f"the model has no argument {quoted(name)}; {nearest(name, legal, before=at)}")
 
 
 def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts]) -> Iterator[Issue]:
@@ -130,7 +131,7 @@ def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, 
     for at, column in enumerate(bound if isinstance(bound, list) else [bound]):
         where = join(pointer, at) if several else pointer
         if column not in columns:
-            yield Issue(where, "unknown_column", f"the data has no column {quoted(column)}; {nearest(column, columns)}")
+            yield Issue(where, "unknown_column", f"the data has no column {quoted(column)}; {nearest(column, columns, before=at)}")
         elif several and len(columns[column].shape) != 1:
             yield Issue(where, "wrong_shape", f"{quoted(column)} has several axes, and only plain columns can be put side by side")
         else:

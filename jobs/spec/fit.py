@@ -64,7 +64,8 @@ def fit_members(value: Mapping[str, Any], schema: Schema, pointer: str, resolve:
     """
     properties: Mapping[str, Schema] = schema.get("properties", {})
     fitted: dict[str, Any] = {}
-    issues = [_unknown(name, properties, pointer, owner) for name in value if name not in properties]
+    unknown = [name for name in value if name not in properties]
+    issues = [_unknown(name, properties, pointer, owner, at) for at, name in enumerate(unknown)]
     for name, expected in properties.items():
         if name in value:
             member = fit(value[name], expected, join(pointer, name), resolve)
@@ -157,11 +158,11 @@ def _fit_object(value: dict[str, Any], schema: Schema, pointer: str, resolve: Re
     return Fitted({key: item.value for key, item in fitted.items()}, issues)
 
 
-def _unknown(name: str, legal: Mapping[str, Any], pointer: str, owner: str | None) -> Issue:
+def _unknown(name: str, legal: Mapping[str, Any], pointer: str, owner: str | None, at: int) -> Issue:
     where = join(pointer, name) if len(name) <= LONGEST_TOKEN else pointer
     if owner is None:
-        return Issue(where, "unknown_field", f"unknown field {quoted(name)}; {nearest(name, legal)}")
-    hint = nearest(name, legal) if legal else "it takes none"
+        return Issue(where, "unknown_field", f"unknown field {quoted(name)}; {nearest(name, legal, before=at)}")
+    hint = nearest(name, legal, before=at) if legal else "it takes none"
     return Issue(where, "unknown_argument", f"{owner} has no argument {quoted(name)}; {hint}")
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
+MOST_SEARCHES = 32
+MOST_CANDIDATES = 1000
 LONGEST_NAME = 60
 LONGEST_TOKEN = 200
 """A longer name from the input does not become part of a pointer: the pointer then leads to what holds it."""
@@ -29,15 +32,18 @@ def listed(names: Iterable[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def nearest(name: object, legal: Iterable[str], where: str = "") -> str:
+def nearest(name: object, legal: Iterable[str], where: str = "", before: int = 0) -> str:
     """What to write instead of a name that is not legal: the closest legal ones, or all of a few.
 
     Args:
         name: what was written.
         legal: what may be.
         where: a place that lists all, for when they are too many to name.
+        before: how many such names came before this one. The closest are not searched for without end: that costs time.
     """
-    names = list(legal)
+    if before >= MOST_SEARCHES:
+        return "see the first such fault"
+    names = list(itertools.islice(legal, MOST_CANDIDATES))
     if not names:
         return "none is known"
     lower = {known.lower(): known for known in names}

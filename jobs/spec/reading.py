@@ -49,7 +49,8 @@ def read_fields(model: type[Document], document: Mapping[str, Any]) -> tuple[dic
     Returns: the fields that are sound, defaults included, and everything that is wrong with the others.
     """
     sound: dict[str, Any] = {}
-    issues = [_unknown((name,), model) for name in document if name not in model.model_fields]
+    unknown = [name for name in document if name not in model.model_fields]
+    issues = [_unknown((name,), model, at) for at, name in enumerate(unknown)]
     for name, field in model.model_fields.items():
         if name in document:
             issues += _read_field(model, name, document[name], sound)
@@ -64,7 +65,8 @@ def _read_field(model: type[Document], name: str, value: Any, sound: dict[str, A
     try:
         sound[name] = _adapters(model)[name].validate_python(value, strict=True)
     except ValidationError as error:
-        return [_issue(detail, (name, *detail["loc"]), model) for detail in error.errors(include_url=False, include_input=False)]
+        errors = error.errors(include_url=False, include_input=False)
+        return [_issue(found, (name, *found["loc"]), model, at) for at, found in enumerate(errors)]
     return []
 
 
@@ -77,10 +79,10 @@ def _adapters(model: type[Document]) -> dict[str, TypeAdapter[Any]]:
     }
 
 
-def _issue(error: ErrorDetails, location: tuple[int | str, ...], model: type[Document]) -> Issue:
-    """One of pydantic's errors in our words."""
+def _issue(error: ErrorDetails, location: tuple[int | str, ...], model: type[Document], at: int) -> Issue:
+    """One of pydantic's errors in our words; `at` counts those before it."""
     if error["type"] == "extra_forbidden":
-        return _unknown(location, model)
+        return _unknown(location, model, at)
     pointer = _pointer(token for token in location if token != _KEY)
     code, detail = _words(error)
     return Issue(pointer, code, f"is a name that {detail}" if location[-1] == _KEY else detail)
@@ -105,13 +107,13 @@ def _words(error: ErrorDetails) -> tuple[str, str]:
     return told.get(kind, ("invalid", f"is not valid ({kind.replace('_', ' ')})"))
 
 
-def _unknown(location: tuple[int | str, ...], model: type[Document]) -> Issue:
+def _unknown(location: tuple[int | str, ...], model: type[Document], at: int) -> Issue:
     """An issue about a field that is not known, with the nearest that are."""
     name = str(location[-1])
     holder = _document_at(model, location[:-1])
     place = f" in {listed(['.'.join(map(str, location[:-1]))])}" if len(location) > 1 else ""
     pointer = _pointer(location if len(name) <= LONGEST_TOKEN else location[:-1])
-    return Issue(pointer, "unknown_field", f"unknown field {quoted(name)}{place}; {nearest(name, holder.model_fields)}")
+    return Issue(pointer, "unknown_field", f"unknown field {quoted(name)}{place}; {nearest(name, holder.model_fields, before=at)}")
 
 
 def _document_at(model: type[Document], location: tuple[int | str, ...]) -> type[Document]:

@@ -1,0 +1,51 @@
+"""What the job language says of a model's arrays is what the model is built with."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+
+from jobs.programs.mesh import Layout, build_mesh
+from jobs.programs.models.dense import CNN, MLP
+from jobs.programs.models.transformer import Config, Transformer
+from jobs.programs.module import ModuleForm
+from jobs.spec.catalog import load
+from jobs.spec.models import complete, logical_sizes, together
+
+MODELS = [
+    {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "mlp_dim": 40},
+    {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "tie_embeddings": False},
+    {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 1, "n_heads": 3, "context": 16, "positions": "rotary"},
+    {"type": "mlp", "in_features": 5, "hidden": [7, 11, 13], "out_features": 3},
+    {"type": "mlp", "in_features": 5, "hidden": [7, 11], "out_features": 3},
+    {"type": "mlp", "in_features": 5, "hidden": [], "out_features": 3},
+    {"type": "cnn", "in_shape": [8, 8, 1], "channels": [6, 10], "hidden": 14, "out_features": 4},
+]
+
+
+def parameters(model):
+    """The shape and the logical axes of every parameter, without building one."""
+    layout = Layout(build_mesh({"data": 1}), ())
+    formats = (jnp.dtype("float32"), jnp.dtype("float32"))
+
+    def build(rngs):
+        if model["type"] == "transformer":
+            return Transformer(Config(model, *formats, remat=False), layout, rngs)
+        return {"mlp": MLP, "cnn": CNN}[model["type"]](model, *formats, layout, rngs)
+
+    form = ModuleForm(build)
+    shapes = {path: leaf.shape for path, leaf in form.fresh(0)["params"].items()}
+    return {path: (shapes[path], axes or ()) for path, axes in form.logical_axes.items()}
+
+
+@pytest.mark.parametrize("named", MODELS, ids=lambda model: model["type"])
+def test_sizes_and_neighbours_of_logical_axes(named):
+    fitted = load().fit("models", named, "/model")
+    assert fitted.issues == []
+    model = complete(fitted.value)
+    built = parameters(model)
+    sizes = {(axis, size) for shape, axes in built.values() for axis, size in zip(axes, shape, strict=False) if axis}
+    assert sizes == {(axis, size) for axis, size, _ in logical_sizes(model)}
+    pairs = {tuple(sorted(axis for axis in axes if axis)) for _, axes in built.values()}
+    told = {tuple(sorted(axes)) for axes in together(model) if "batch" not in axes}
+    assert {pair for pair in pairs if len(pair) > 1} <= told
