@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the children of a dead agent must not go on
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when to stop, and says so
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of parts that we do not ask it to write, three times a save
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     reader, writer = (int(fd) for fd in sys.argv[1:3])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobs.states import TERMINAL
 from meshyard import Client
 from meshyard.local import LocalStack
 from tests import specs
@@ -14,7 +15,7 @@ from tests import specs
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """A service with short leases; tests start the workers they need."""
-    with LocalStack(tmp_path_factory.mktemp("stack"), {"MESHYARD_LEASE_SECONDS": "3"}) as running:
+    with LocalStack(tmp_path_factory.mktemp("stack"), {"MESHYARD_LEASE_SECONDS": "6"}) as running:
         yield running
 
 
@@ -30,3 +31,12 @@ def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of an uploaded text."""
     path = specs.write_text(tmp_path_factory.mktemp("data") / "text.txt")
     return client.datasets.upload(path, format="text").id
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over(client: Client) -> Iterator[None]:
+    """A test that fails half-way must not leave its job to the next test's worker."""
+    yield
+    for job in client.jobs.list():
+        if job.status not in TERMINAL:
+            client.jobs.cancel(job)
