@@ -14,8 +14,12 @@ Model = Mapping[str, Any]
 def complete(model: Model) -> dict[str, Any]:
     """The same model with the arguments settled that follow from others."""
     settled = dict(model)
-    if settled["type"] == "transformer" and settled["mlp_dim"] is None:
+    if settled["type"] != "transformer":
+        return settled
+    if settled["mlp_dim"] is None:
         settled["mlp_dim"] = 4 * settled["dim"]
+    if settled["positions"] is None:
+        settled["positions"] = "learned" if settled["dim"] // settled["n_heads"] % 2 else "rotary"
     return settled
 
 

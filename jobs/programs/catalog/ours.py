@@ -24,7 +24,11 @@ def models() -> dict[str, Entry]:
         "context": {"type": "integer", "minimum": 1, "maximum": 1_048_576},
         "dropout": _DROPOUT,
         "mlp_dim": {**_nullable(_WIDTH), "default": None, "description": "null: four times dim"},
-        "positions": {"enum": ["learned", "rotary"], "default": "learned"},
+        "positions": {
+            "enum": ["learned", "rotary", None],
+            "default": None,
+            "description": "null: rotary, which needs heads of an even size; learned for odd ones",
+        },
         "tie_embeddings": {"type": "boolean", "default": True},
     }
     mlp = {

@@ -54,7 +54,7 @@ def test_the_contracts_training_example():
         "schedules/warmup_cosine_decay_schedule",
     ]
     assert spec.resolved["init_from"] == {"job": "job_text", "step": 400, "what": "params"}
-    assert spec.resolved["model"] == language()["model"] | {"mlp_dim": 512, "positions": "learned", "tie_embeddings": True}
+    assert spec.resolved["model"] == language()["model"] | {"mlp_dim": 512, "positions": "rotary", "tie_embeddings": True}
     assert spec.resolved["data"] == language()["data"] | {
         "inline": None, "builtin": None, "eval_batches": None, "tokenizer": "bytes", "args": None,
     }  # fmt: skip
@@ -236,3 +236,11 @@ def test_builtin_numbers_never_change():
         [0, 1, 2, 0],
     )
     assert sum(spirals["label"]) == 600
+
+
+def test_positions_are_rotary_where_heads_are_even():
+    from jobs.spec.models import complete
+
+    model = {"type": "transformer", "dim": 24, "n_heads": 4, "mlp_dim": None, "positions": None}
+    assert complete(model)["positions"] == "rotary"
+    assert complete(model | {"n_heads": 8})["positions"] == "learned"
