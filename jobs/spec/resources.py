@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jobs.spec.strict import Document, Name, Text
+from jobs.spec.strict import Document, Label
 
 MOST_DEVICES = 2**20
 Platform = Literal["any", "cpu", "gpu", "tpu"]
@@ -23,7 +23,7 @@ class Resources(Document):
     memory_gib: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = Field(
         default=None, description="Host memory that a worker must have."
     )
-    labels: dict[Name, Text] = Field(default_factory=dict[str, str], max_length=64, description="Labels that a worker must bear.")
+    labels: dict[Label, Label] = Field(default_factory=dict[str, str], max_length=64, description="Labels that a worker must bear.")
 
 
 class Retries(Document):

@@ -37,6 +37,8 @@ def job_schema(definitions: str = LOCAL) -> Schema:
     there, a batch that a mesh axis does not divide.
     """
     shared: Schema = {name: _any_of(section, kind) for name, (section, kind) in _SECTIONS.items()}
+    for section in dict.fromkeys(section for section, _ in _SECTIONS.values()):
+        shared |= {_definition(section, name): _object(entry) for name, entry in load().sections[section].items()}
     kinds = [_of_kind(name, shared) for name in KINDS]
     schema = {"$schema": DIALECT, "title": "Job", "oneOf": kinds, "$defs": shared}
     return schema if definitions == LOCAL else _moved(schema, definitions)
@@ -61,8 +63,14 @@ def _of_kind(name: str, shared: Schema) -> Schema:
 
 
 def _any_of(section: SectionName, kind: str | None) -> Schema:
-    entries = load().sections[section].values()
-    return {"anyOf": [_object(entry) for entry in entries if kind is None or kind in entry["kinds"]]}
+    """One of a section's entries. Each has a definition of its own: in one piece, generators of test data give a long list up."""
+    entries = load().sections[section]
+    names = [name for name, entry in entries.items() if kind is None or kind in entry["kinds"]]
+    return {"anyOf": [{"$ref": LOCAL + _definition(section, name)} for name in names]}
+
+
+def _definition(section: str, name: str) -> str:
+    return f"{section}.{name}"
 
 
 def _object(entry: Entry) -> Schema:

@@ -20,6 +20,9 @@ Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_with
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
 """A short, non-empty text: a name, a column, a label."""
 
+Label = Annotated[str, StringConstraints(min_length=1, max_length=90), AfterValidator(_without_nul)]
+"""Key or value of a label: so short that `label:key=value` is a name too, which a worker can offer."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 Json = Any

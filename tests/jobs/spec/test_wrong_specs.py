@@ -40,6 +40,7 @@ WRONG = [
     (text, {"/remat": "some"}, [("/remat", "unknown_value")], '"none" or "full"'),
     (text, {"/resources/hosts": 2}, [("/resources/hosts", "out_of_range")], "at most 1"),
     (text, {"/resources/platform": "cuda"}, [("/resources/platform", "unknown_value")], '"gpu"'),
+    (text, {"/resources/labels": {"zone": "a" * 91}}, [("/resources/labels/zone", "out_of_range")], "at most 90 characters"),
     (text, {"/retries/max_failures": -1}, [("/retries/max_failures", "out_of_range")], "at least 0"),
     # models
     (text, {"/model/type": "transformr"}, [("/model/type", "unknown_type")], 'did you mean "transformer"'),
