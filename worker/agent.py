@@ -21,7 +21,7 @@ from jobs.errors import MeshyardError
 from worker.api import Refused, Service, Unreachable
 from worker.child import Launcher, clean_environment
 from worker.claims import Claims
-from worker.discovery import Explorer, Found, shares
+from worker.discovery import Explorer, Found, numbers, shares
 from worker.membership import Member, Membership, introduce
 from worker.orders import Graces
 from worker.places import Datasets
@@ -157,7 +157,7 @@ class Agent:
             datasets=Datasets(room.datasets, digests),
             graces=self._programs.graces,
             virtual=self._settings.cpu_devices is not None,
-            exclusive=found.platform != "cpu",
+            numbers=numbers(found, os.environ, self._settings.slots),
         )
 
     async def _serve(self, membership: Membership, slots: list[Slot]) -> None:

@@ -19,6 +19,9 @@ DISCOVERY_SECONDS = 300.0
 """A large accelerator machine may take minutes to open all its devices for the first time."""
 
 
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
+
+
 class NoDevices(MeshyardError):
     """The devices cannot be listed."""
 
@@ -85,6 +88,29 @@ def _parsed(output: bytes) -> Found:
         return Found.model_validate(facts)
     except (StopIteration, ValueError, ValidationError) as error:
         raise NoDevices("the program that lists the devices did not print what was expected") from error
+
+
+def numbers(found: Found, environment: Mapping[str, str], slots: int) -> list[int] | None:
+    """What the system calls each device found; None where children need not be told which they may open.
+
+    Args:
+        found: the devices.
+        environment: of the process that found them; an operator may have hidden some (`CUDA_VISIBLE_DEVICES`).
+        slots: how many share them.
+
+    Raises:
+        NoDevices: several slots would share devices that are known by no number.
+    """
+    if found.platform == "cpu":
+        return None
+    names = next((environment[name].split(",") for name in VISIBLE if environment.get(name)), None)
+    if names is None:
+        return list(range(found.count))
+    if len(names) >= found.count and all(name.strip().isdecimal() for name in names):
+        return [int(name) for name in names[: found.count]]
+    if slots > 1:
+        raise NoDevices(f"to share devices among slots, name them by number in {' or '.join(VISIBLE)}")
+    return None
 
 
 def shares(count: int, slots: int) -> list[list[int]]:

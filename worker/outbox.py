@@ -19,6 +19,7 @@ from worker.messages import Nonfinite, Value
 
 MOST_POINTS = 20_000
 MOST_SERIES = 5_000
+MOST_EVENTS = 1_000
 MOST_CHARACTERS = 500_000
 
 
@@ -59,7 +60,8 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether it must be sealed before more comes."""
-        return self.points >= MOST_POINTS or self.characters >= MOST_CHARACTERS or len(self.columns) >= MOST_SERIES
+        crowded = len(self.columns) >= MOST_SERIES or len(self.events) >= MOST_EVENTS
+        return crowded or self.points >= MOST_POINTS or self.characters >= MOST_CHARACTERS
 
     def add_metrics(self, step: int, labels: Mapping[str, str], values: Mapping[str, Value]) -> None:
         """Add values at a step."""

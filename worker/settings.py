@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from jobs.errors import MeshyardError
 
 PREFIX = "MESHYARD_"
+MOST_LABEL_CHARACTERS = 190
 DEFAULT_SERVER = "http://127.0.0.1:8642"
 DEFAULT_WORK_DIR = Path("~/.cache/meshyard/work").expanduser()
 
@@ -56,6 +57,8 @@ class Settings:
             raise SettingsInvalid("cpu_devices must be between 1 and 1024")
         if not 1 <= self.slots <= 1024:
             raise SettingsInvalid("slots must be between 1 and 1024")
+        if any(len(name) + len(value) > MOST_LABEL_CHARACTERS or "\x00" in name + value for name, value in self.labels.items()):
+            raise SettingsInvalid(f"a label and its value may have {MOST_LABEL_CHARACTERS} characters together")
         if self.cpu_devices is not None and self.platform not in (None, "cpu"):
             raise SettingsInvalid("cpu_devices makes virtual CPU devices: leave platform out, or set it to cpu")
 

@@ -40,7 +40,8 @@ class Workshop:
         datasets: downloaded data.
         graces: how long children may take over things.
         virtual: whether the devices are virtual CPU devices, made by each child for itself.
-        exclusive: whether a device belongs to one process at a time, so that a child must be told which it may open.
+        numbers: what the system calls each device, where a device belongs to one process at a time and a child must be told which
+            it may open; None elsewhere.
     """
 
     service: Service
@@ -51,7 +52,7 @@ class Workshop:
     datasets: Datasets
     graces: Graces
     virtual: bool
-    exclusive: bool
+    numbers: list[int] | None
 
 
 class Slot:
@@ -134,6 +135,11 @@ class Slot:
         if self._hurry is None:
             self._warming = asyncio.create_task(self.warm())
 
+    def _numbers(self, count: int) -> list[int] | None:
+        """The system's numbers of the first devices of this slot."""
+        numbers = self._workshop.numbers
+        return None if numbers is None else [numbers[device] for device in self.device_ids[:count]]
+
     def _place(self, assignment: Assignment, scratch: Path) -> Place:
         workshop = self._workshop
         if isinstance(assignment.storage, FileStorage):
@@ -144,7 +150,7 @@ class Slot:
         workshop = self._workshop
         return Equipment(
             cpu_devices=assignment.devices if workshop.virtual else None,
-            device_ids=self.device_ids[: assignment.devices] if workshop.exclusive else None,
+            device_ids=self._numbers(assignment.devices),
             compile_cache=workshop.room.compile_cache(self.number),
             backlog=scratch / "reports",
             graces=workshop.graces,

@@ -12,6 +12,7 @@ The verbs:
     send MESSAGE            any message
     say TEXT                a line that need not be a message
     output PATH TEXT        write an output
+    outputs COUNT           write many small outputs
     checkpoint STEP PATHS   write a checkpoint and tell of it, with these outputs
     obey                    carry commands out until one ends the attempt
     await COMMAND           read commands until this one comes
@@ -106,6 +107,10 @@ class FakeChild:
         target.with_name(target.name + ".new").write_text(text)
         target.with_name(target.name + ".new").replace(target)
         self._outputs.append(path)
+
+    def do_outputs(self, count: int) -> None:
+        for number in range(count):
+            self.do_output(f"many/{number:04d}", "x" * 2000)
 
     def do_checkpoint(self, step: int, outputs: list[str] | None = None) -> None:
         folder = self._directory / "checkpoints" / str(step)

@@ -9,7 +9,7 @@ import pytest
 
 from worker.child import LineBreaker, clean_environment
 from worker.diagnosis import Tail
-from worker.discovery import NoDevices, shares
+from worker.discovery import Found, NoDevices, numbers, shares
 from worker.membership import host_memory_bytes
 from worker.messages import End, Metrics, Misspoken, read
 from worker.orders import Graces, Orders
@@ -41,6 +41,11 @@ def test_labels_need_a_name_and_a_value(text):
         parse_labels([text])
 
 
+def test_a_label_that_the_service_would_refuse_is_refused_here():
+    with pytest.raises(SettingsInvalid):
+        Settings(labels={"a": "b" * 190})
+
+
 def test_virtual_cpu_devices_and_another_platform_exclude_each_other():
     with pytest.raises(SettingsInvalid):
         Settings(cpu_devices=8, platform="cuda")
@@ -61,6 +66,27 @@ def test_every_device_belongs_to_exactly_one_slot(count, slots):
 def test_more_slots_than_devices_are_refused():
     with pytest.raises(NoDevices):
         shares(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("platform", "visible", "slots", "expected"),
+    [
+        ("cpu", None, 2, None),
+        ("gpu", None, 2, [0, 1]),
+        ("gpu", "5,7", 2, [5, 7]),
+        ("gpu", "GPU-1a,GPU-2b", 1, None),
+    ],
+)
+def test_devices_keep_the_numbers_that_the_operator_left_visible(platform, visible, slots, expected):
+    found = Found(platform=platform, device_kind="x", count=2, memory_bytes=0, versions={})
+    environment = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
+    assert numbers(found, environment, slots) == expected
+
+
+def test_slots_cannot_share_devices_without_numbers():
+    found = Found(platform="gpu", device_kind="x", count=2, memory_bytes=0, versions={})
+    with pytest.raises(NoDevices):
+        numbers(found, {"CUDA_VISIBLE_DEVICES": "GPU-1a,GPU-2b"}, 2)
 
 
 def test_memory_is_what_the_control_group_allows(tmp_path):
