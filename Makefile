@@ -15,6 +15,8 @@ INSTALL   := -m pip install --quiet --disable-pip-version-check
 SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
 APART     := --ignore=tests/faults --ignore=tests/fuzz --ignore=tests/repository
+# What depends on the versions of Python and JAX, and the whole way once.
+SMALLER   := tests/jobs/programs tests/conformance tests/storage tests/end_to_end
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types imports catalog containers repository bench serve work faults fuzz \
@@ -80,8 +82,8 @@ fuzz: setup ## Send CASES generated requests to every route (CASES=2000)
 test-postgresql: setup ## The service's tests on PostgreSQL
 	MESHYARD_TEST_DATABASE=postgresql $(PYTEST) -q -n $(WORKERS) --dist loadfile tests/service
 
-test-py313: $(VENV313)/.ready ## The smoke tests on Python 3.13 and the newest JAX
-	$(VENV313)/bin/python -m pytest -q -m smoke tests
+test-py313: $(VENV313)/.ready ## A smaller run on Python 3.13 and the newest JAX
+	$(VENV313)/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(SMALLER)
 
 $(VENV313)/.ready: pyproject.toml constraints/py313.txt
 	@test -n "$(PYTHON313)" || { echo "No Python 3.13 found. Name one: make test-py313 PYTHON313=/path/to/python3.13" >&2; exit 1; }
