@@ -50,7 +50,7 @@ class World(Api):
         return self.request("HEAD", path, **options)
 
     def call(
-        self, method: str, path: str, messages: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None
+        self, method: str, path: str, messages: Sequence[Mapping[str, Any]] = (NO_BODY,), headers: Mapping[str, str] | None = None
     ) -> Exchange:
         """Send a request as a server would pass it on, message by message; after the last the client is gone."""
         return self.begin(method, path, messages, headers, stays=False).end()
