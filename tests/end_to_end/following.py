@@ -24,7 +24,7 @@ def until(find: Callable[[], Found | None], what: str) -> Found:
         found = find()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise AssertionError(f"never came true: {what}")
 
 
