@@ -263,6 +263,12 @@ class Validation(Model):
     errors: list[ProblemItem] = Field(default_factory=list[ProblemItem])
     report: Document | None = None
 
+    @property
+    def warnings(self) -> list[ProblemItem]:
+        """What would be accepted, and is probably not meant."""
+        found: list[Any] = (self.report or {}).get("warnings") or []
+        return [ProblemItem.model_validate(item) for item in found]
+
 
 class CatalogEntry(Model):
     """A legal `type` of a section of the catalog, with what it takes."""

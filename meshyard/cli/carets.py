@@ -43,7 +43,7 @@ def excerpt(text: str, name: str, pointer: str) -> list[str]:
 
 def _clip(line: str, column: int, width: int, room: int = 100) -> tuple[str, int, int]:
     """Cut a long line down to the part around the value."""
-    left = max(0, column - 30)
+    left = max(0, column - 30) if len(line) > room else 0
     return line[left : left + room].replace("\t", " "), column - left, min(width, room - (column - left))
 
 
@@ -61,8 +61,11 @@ def _value_end(text: str, at: int) -> int:
 
 
 def _descend(text: str, at: int, parts: list[str]) -> Span:
-    child = _child(text, at, parts[0]) if parts else None
-    return Span(at, _value_end(text, at)) if child is None else _descend(text, child, parts[1:])
+    if not parts:
+        return Span(at, _value_end(text, at))
+    child = _child(text, at, parts[0])
+    # Something is missing here: where the object begins that should hold it.
+    return Span(at, at + 1) if child is None else _descend(text, child, parts[1:])
 
 
 def _child(text: str, at: int, part: str) -> int | None:

@@ -25,7 +25,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, n
 
 JobArgument = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="Id, unique prefix of one, name, or @last for the newest.", show_default=False),
+    typer.Argument(metavar="JOB", help="Id, unique prefix of one, name (of several, the newest), or @last.", show_default=False),
 ]
 
 SHARED: tuple[tuple[str, Any, Any], ...] = (
@@ -99,4 +99,6 @@ def carry_out(session: Session, body: Callable[[], Answer]) -> int:
         session.show(answer)
     except BaseException as error:  # noqa: BLE001 - the edge of the process: every end gets its message, its code and its JSON
         return report(session, error)
+    finally:
+        session.close()
     return answer.exit_code

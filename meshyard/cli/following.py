@@ -100,6 +100,7 @@ def follow(session: Session, job: Job, *, from_now: bool = False) -> Job:
         for event in session.client.jobs.events(job.id):
             seen = event.seq
             view.take_event(event)
+        view.take_job(session.client.jobs.get(job.id))
     with _shown(session, view):
         for item in session.client.jobs.watch(job.id, after=seen):
             _take(session, view, item)

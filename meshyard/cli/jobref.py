@@ -20,16 +20,35 @@ class NoSuchJob(MeshyardError):
 
 
 def resolve(client: Client, text: str) -> str:
-    """The id of the job that is meant.
+    """The id of the job that is meant, for looking at it: of several with one name, the newest.
 
     Raises:
-        NoSuchJob: there is none, or the text fits several.
+        NoSuchJob: there is none, or the text begins several ids.
     """
+    return _directly(client, text) or _only(text, _by_name(client, text)[:1] or _by_prefix(client, text))
+
+
+def resolve_one(client: Client, text: str) -> str:
+    """The id of the job that is meant, for doing something to it: of several with one name, the only one that has not ended.
+
+    Raises:
+        NoSuchJob: there is none, or several would do.
+    """
+    return _directly(client, text) or _only(text, _live_or_all(_by_name(client, text)) or _by_prefix(client, text))
+
+
+def _live_or_all(jobs: list[Job]) -> list[Job]:
+    live = [job for job in jobs if not job.is_finished]
+    return live if len(live) == 1 else jobs
+
+
+def _directly(client: Client, text: str) -> str | None:
     if WHOLE_ID.fullmatch(text):
         return text
-    if text == "@last":
-        return _newest(client)
-    found = _by_name(client, text) or _by_prefix(client, text)
+    return _newest(client) if text == "@last" else None
+
+
+def _only(text: str, found: list[Job]) -> str:
     if not found:
         raise NoSuchJob(f"no job has the id, a prefix or the name {text!r}; see: meshyard ps -a")
     if len(found) > 1:

@@ -105,7 +105,8 @@ def _tell(session: Session, error: BaseException) -> None:
 def _tell_detached(session: Session) -> None:
     if session.attached:
         job = session.attached
-        session.err.print(f"detached; the job goes on.  Follow: meshyard watch {job}   Stop: meshyard cancel {job}", markup=False)
+        line = f"detached; the job goes on.  Follow: meshyard watch {job}   Stop: meshyard cancel {job}"
+        session.err.print(line, markup=False, soft_wrap=True)
 
 
 def _lines(session: Session, error: BaseException) -> list[str]:

@@ -52,20 +52,20 @@ class Session:
 
         return Client(self.server, self.api_key)
 
+    def close(self) -> None:
+        """Close the client, if one was made."""
+        if "client" in vars(self):
+            self.client.close()
+
     @cached_property
     def out(self) -> Console:
-        """Standard output. A pipe gets lines as wide as they are, never cut to a width that nobody sees."""
-        from rich.console import Console
-
-        console = Console(highlight=False, soft_wrap=False)
-        return console if console.is_terminal else Console(highlight=False, width=10_000)
+        """Standard output."""
+        return _console(stderr=False)
 
     @cached_property
     def err(self) -> Console:
         """Standard error."""
-        from rich.console import Console
-
-        return Console(stderr=True, highlight=False)
+        return _console(stderr=True)
 
     @property
     def live(self) -> bool:
@@ -94,6 +94,14 @@ class Session:
             sys.stdout.write(content if content.endswith("\n") or not content else f"{content}\n")
         else:
             self.out.print(content)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    # A pipe gets lines as wide as they are, never folded to a width that nobody sees.
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=10_000)
 
 
 def write_json(document: Any) -> None:

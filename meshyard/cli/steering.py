@@ -10,7 +10,7 @@ import typer
 from jobs.states import TERMINAL, Status
 from meshyard.cli.answer import Answer
 from meshyard.cli.command import JobArgument, command
-from meshyard.cli.jobref import resolve
+from meshyard.cli.jobref import resolve, resolve_one
 from meshyard.cli.report import Declined
 from meshyard.cli.session import Session
 
@@ -59,22 +59,22 @@ def ps(
 
 def cancel(session: Session, job: JobArgument, no_checkpoint: NoCheckpointOption = False) -> Answer:
     """Cancel a job, for good. It saves a last checkpoint first."""
-    return _steered(session.client.jobs.cancel(resolve(session.client, job), checkpoint=not no_checkpoint))
+    return _steered(session.client.jobs.cancel(resolve_one(session.client, job), checkpoint=not no_checkpoint))
 
 
 def pause(session: Session, job: JobArgument, no_checkpoint: NoCheckpointOption = False) -> Answer:
     """Pause a job: it saves a checkpoint and gives its devices back."""
-    return _steered(session.client.jobs.pause(resolve(session.client, job), checkpoint=not no_checkpoint))
+    return _steered(session.client.jobs.pause(resolve_one(session.client, job), checkpoint=not no_checkpoint))
 
 
 def resume(session: Session, job: JobArgument) -> Answer:
     """Queue a paused job again; it goes on from its newest checkpoint."""
-    return _steered(session.client.jobs.resume(resolve(session.client, job)))
+    return _steered(session.client.jobs.resume(resolve_one(session.client, job)))
 
 
 def retry(session: Session, job: JobArgument) -> Answer:
     """Make a new job that goes on where a finished one left off."""
-    return _steered(session.client.jobs.retry(resolve(session.client, job)))
+    return _steered(session.client.jobs.retry(resolve_one(session.client, job)))
 
 
 def rm(
@@ -83,7 +83,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> Answer:
     """Delete a finished job with its checkpoints and artifacts."""
-    found = resolve(session.client, job)
+    found = resolve_one(session.client, job)
     if not yes and sys.stdin.isatty() and not typer.confirm(f"delete {found} and all it holds?", err=True):
         raise Declined("nothing was deleted")
     session.client.jobs.delete(found)

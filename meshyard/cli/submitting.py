@@ -72,6 +72,8 @@ def _validated(session: Session, found: Validation) -> Answer:
         for line in fault_lines(session, found.errors):
             session.err.print(line, markup=False, soft_wrap=True)
     code = 0 if found.valid else ExitCode.ERROR
+    for warning in found.warnings:
+        session.say(f"warning: {warning.pointer or '/'}: {warning.detail}")
     return Answer(found.to_dict(), show=lambda: "valid" if found.valid else "not valid", exit_code=code)
 
 

@@ -31,8 +31,8 @@ def test_progress_may_be_null():
 
 
 def test_points_have_their_special_values_back():
-    series = Series(name="train/loss", steps=[1, 2, 3], values=[0.5, None, None],
-                    nonfinite=[{"step": 2, "value": "NaN"}, {"step": 3, "value": "-Infinity"}])  # fmt: skip
+    odd = [{"step": 2, "value": "NaN"}, {"step": 3, "value": "-Infinity"}]
+    series = Series.model_validate({"name": "train/loss", "steps": [1, 2, 3], "values": [0.5, None, None], "nonfinite": odd})
     points = series.points()
     assert points[0] == (1, 0.5)
     assert math.isnan(points[1][1])

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.states import Status
 from meshyard.cli.views.tables import pairs, status_text
 from meshyard.cli.views.words import count, duration, number
 from meshyard.models import Event, Job, Metrics
@@ -53,6 +54,14 @@ class Rate:
         return (last - first) / (end - begin) if end > begin else None
 
 
+def _status_after(kind: str) -> str | None:
+    """The status that a job has after an event; None if the event says nothing of it."""
+    prefix, _, word = kind.partition(".")
+    if prefix == "job" and word in set(Status):
+        return word
+    return {"attempt.started": "running", "job.requeued": "queued", "job.resumed": "queued"}.get(kind)
+
+
 class JobView:
     """What is known of a job that is being followed. May be fed and drawn from different threads.
 
@@ -86,18 +95,9 @@ class JobView:
                 self._checkpoint = event.data.get("step", self._checkpoint)
             elif event.type == "attempt.started":
                 self._attempt = event.data.get("number", self._attempt)
-            kind, _, word = event.type.partition(".")
-            if kind == "job" and word in {
-                "queued",
-                "running",
-                "pausing",
-                "paused",
-                "cancelling",
-                "succeeded",
-                "failed",
-                "cancelled",
-            }:
-                self.job = self.job.model_copy(update={"status": word, "phase": None})
+            status = _status_after(event.type)
+            if status is not None:
+                self.job = self.job.model_copy(update={"status": status, "phase": None})
 
     def take_metrics(self, metrics: Metrics) -> None:
         """New points."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from rich import box
 from rich.table import Table
@@ -101,14 +101,22 @@ def event_table(events: Iterable[Event]) -> Table:
     return table
 
 
-def pairs(data: Mapping[str, Any], room: int = 100) -> str:
+def pairs(data: Mapping[str, Any], room: int = 200) -> str:
     """An event's data on one line."""
-    return brief(" ".join(f"{key}={value}" for key, value in data.items() if value is not None), room)
+    told = {key: value for key, value in data.items() if value not in (None, {}, []) and key != "attempt_id"}
+    return brief(" ".join(f"{key}={_plain(value)}" for key, value in told.items()), room)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        document = cast("dict[str, Any]", value)
+        return str(document.get("message") or ",".join(f"{key}:{_plain(item)}" for key, item in document.items()))
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def attempt_table(attempts: Iterable[Attempt]) -> Table:
     """`attempts`."""
-    table = grid(">#", "ID", "WORKERS", "STARTED", ">RAN", "ENDING", "FROM", ">STEP", ">LOST", "CAUSE")
+    table = grid(">#", "ID", "WORKERS", "STARTED", ">RAN", "ENDING", ">FROM", ">STEP", ">LOST", "CAUSE")
     for attempt in attempts:
         started, ended = attempt.started_at, attempt.ended_at
         ran = duration((ended - started).total_seconds()) if started and ended else ""
