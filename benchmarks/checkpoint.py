@@ -33,7 +33,7 @@ def synchronous(state: State, folder: Path) -> float:
     context.array.saving.use_ocdbt = False
     began = time.perf_counter()
     with context:
-        ocp.save_checkpointables(folder / str(state.step), {"state": state.sections})
+        ocp.save_checkpointables(str(folder / str(state.step)), {"state": state.sections})
     return time.perf_counter() - began
 
 

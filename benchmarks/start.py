@@ -40,7 +40,8 @@ def seconds_between(first: datetime, second: datetime) -> float:
 def waits(client: Client, job: dict[str, Any]) -> tuple[float, float]:
     """Seconds from `job.queued` to `attempt.started`, and to the end of the first step's checkpointing phase."""
     submitted = client.jobs.wait(client.jobs.submit(job))
-    at = {event.type: event.created_at for event in reversed(list(client.jobs.events(submitted)))}
+    events = reversed(list(client.jobs.events(submitted)))
+    at = {event.type: event.created_at for event in events if event.created_at is not None}
     claimed = seconds_between(at["job.queued"], at["attempt.started"])
     phases = client.jobs.attempts(submitted)[-1].seconds or {}
     first_step = claimed + sum(phases.get(phase, 0.0) for phase in ("assigned", "restoring", "compiling", "training"))

@@ -46,7 +46,7 @@ def through_the_service(client: Client, job: dict[str, Any]) -> tuple[float, dic
     """Seconds per step as the job's own metric has them, the first ten left out, and the resolved spec."""
     submitted = client.jobs.wait(client.jobs.submit(job))
     series = client.jobs.metrics(submitted, names=["step_seconds"]).series[0]
-    return statistics.fmean(series.values[10:]), submitted.resolved_spec
+    return statistics.fmean(value or 0.0 for value in series.values[10:]), submitted.resolved_spec or {}
 
 
 def by_hand(spec: dict[str, Any], text: Path, steps: int, folder: Path) -> float:

@@ -27,9 +27,9 @@ ROTARY_BASE = 10_000.0
 def restore(folder: Path) -> tuple[dict, dict, dict]:
     """The parts `state`, `data` and `meta` of a checkpoint, on this process's first device."""
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = ocp.checkpointables_metadata(folder).metadata["state"]
+    shapes = ocp.checkpointables_metadata(str(folder)).metadata["state"]
     target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=one), shapes)
-    found = ocp.load_checkpointables(folder, {"state": target, "data": None, "meta": None})
+    found = ocp.load_checkpointables(str(folder), {"state": target, "data": None, "meta": None})
     return found["state"], found["data"], found["meta"]
 
 

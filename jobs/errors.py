@@ -3,12 +3,13 @@
     MeshyardError
     ├── SpecInvalid            the job's description is wrong; carries every fault with its JSON Pointer
     ├── JobError               a job ended badly; carries the code that the job's `error` shows
-    │   ├── UserFault          the user's to mend: nan_loss, user_code_error, dataset_invalid, deadline_exceeded, compile_failed, …
+    │   ├── UserFault          the user's to mend: nan_loss, user_code_error, dataset_invalid, deadline_exceeded, …
     │   ├── InfraFault         nobody's fault in the job: child_killed, worker_lost, preempted, stalled, checkpoint_corrupt
     │   └── ServiceFault       ours
     └── AttemptSuperseded      a write came with a stale fence; the writer must stop
 
-How a job ended is a value (`jobs.protocol.Outcome`), not an exception; these are raised only inside the process that found the fault.
+How a job ended is a value (`jobs.protocol.Finish`), not an exception; these are raised only inside the process that found the
+fault.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Heartbeat(Document):
 
 
 class Beat(Document):
-    """Answer to `Heartbeat`: the lease is renewed, and what to do. `save`: keep a last checkpoint before pausing or cancelling."""
+    """Answer to `Heartbeat`: the lease is renewed, and what to do. `save`: keep a last checkpoint before leaving off."""
 
     command: Command
     sequence: int
@@ -162,8 +162,8 @@ class Series(Document):
 class Committed(Document):
     """A checkpoint whose every byte is durable.
 
-    `files` are relative to `checkpoints/{step}` of the attempt; `outputs` to its `outputs` folder, and name all that the job has put
-    out up to this step, earlier attempts' included. `fresh` are the outputs that this attempt wrote since its last report of any.
+    `files` are relative to `checkpoints/{step}` of the attempt; `outputs` to its `outputs` folder, and name all that the job has
+    put out up to this step, earlier attempts' included. `fresh` are the outputs that this attempt wrote since its last report of any.
     """
 
     step: Step

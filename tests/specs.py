@@ -99,7 +99,7 @@ def line(**changes: Any) -> dict[str, Any]:
     return schools(model={"type": "linear_regression"}, data={"builtin": "line"}, **changes)
 
 
-def on_mesh(document: dict[str, Any], sharding: str | None = None, **axes: int) -> dict[str, Any]:
+def on_mesh(document: dict[str, Any], sharding: str | None = None, /, **axes: int) -> dict[str, Any]:
     """The same job on another mesh."""
     mesh: dict[str, Any] = {"axes": axes} | ({"sharding": sharding} if sharding else {})
     return document | {"mesh": mesh}

@@ -78,7 +78,7 @@ class Saver:
         meta = self._meta | {"step": str(state.step)}
         with _context():
             response = ocp.save_checkpointables_async(
-                self._folder / str(state.step),
+                str(self._folder / str(state.step)),
                 {"state": flat, "data": state.position or {"next_index": 0}, "meta": meta},
                 overwrite=True,
             )
@@ -124,7 +124,7 @@ def restore(folder: Path, program: Program) -> State:
     target = {name: flatten(section) for name, section in program.abstract().items()}
     try:
         with _context():
-            found = ocp.load_checkpointables(folder, {"state": target, "data": None, "meta": None})
+            found = ocp.load_checkpointables(str(folder), {"state": target, "data": None, "meta": None})
     except Exception as error:
         raise InfraFault("checkpoint_corrupt", f"the checkpoint cannot be read: {str(error)[:500]}") from error
     sections = {name: unflatten(tree, found["state"][name]) for name, tree in program.abstract().items()}
@@ -136,7 +136,7 @@ def restore_parameters(folder: Path, program: Program) -> State:
     fresh = program.init()
     wanted = {name: flatten(tree) for name, tree in program.abstract().items() if name in PARAMETERS}
     with _context(partial=True):
-        found = ocp.load_checkpointables(folder, {"state": wanted})["state"]
+        found = ocp.load_checkpointables(str(folder), {"state": wanted})["state"]
     taken: Sections = {name: unflatten(fresh.sections[name], found[name]) for name in wanted}
     return State(fresh.step, fresh.sections | taken, fresh.position)
 

@@ -71,7 +71,7 @@ class NextToken:
         self._train, self._rest = tokens[:cut], tokens[cut:]
         _check_text(len(self._train), len(self._rest), self.context, self._data["eval_fraction"])
         self.source = datasets.Windows(self._train, self.context + 1)
-        self.rate = ("tokens_per_second", self._data["batch_size"] * self.context)
+        self.rate: tuple[str, int] = ("tokens_per_second", self._data["batch_size"] * self.context)
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """A fresh transformer."""
@@ -126,7 +126,7 @@ class Supervised:
         self._rest = {name: array[cut:] for name, array in bound.items()}
         if len(self.source) < 1:
             raise UserFault("dataset_invalid", "no rows are left to train on", "/data/eval_fraction")
-        self.rate = ("samples_per_second", self._data["batch_size"])
+        self.rate: tuple[str, int] = ("samples_per_second", self._data["batch_size"])
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """A fresh network."""

@@ -47,7 +47,7 @@ class Outputs:
         name = f"{DRAWS}/{step:012d}.npz"
         part = self.folder / (name + ".part")
         with part.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         self._finish(part, name)
         # Sums depend on the order in memory: what is kept here must lie as it will when it is read back.
         self._blocks.append({name: np.ascontiguousarray(array) for name, array in arrays.items()})

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 from jobs.programs.outputs import Outputs
 
@@ -55,13 +56,13 @@ class Block:
         step: the step it reaches.
         metrics: to be read later, off the step path.
         ready: a small device array of this block, to wait on when too many blocks are in flight.
-        draws: arrays of shape (chains, draws, …) to be kept for good, by site; None where a block draws nothing.
+        draws: host arrays of shape (chains, draws, …) to be kept for good, by site; None where a block draws nothing.
     """
 
     step: int
     metrics: list[Measurement]
     ready: jax.Array
-    draws: Mapping[str, jax.Array] | None = None
+    draws: Mapping[str, np.ndarray] | None = None
 
 
 class Program(Protocol):

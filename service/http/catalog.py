@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from jobs.spec import catalog
-from jobs.spec.schema import job_schema
+from jobs.spec.schema import arguments_schema, job_schema
 from service.domain.errors import NotFound
 from service.http.paging import Listing
 
@@ -72,7 +72,7 @@ def list_entries(
 
 
 def _entry(name: str, entry: Any) -> Entry:
-    return Entry(type=name, doc=entry["doc"], schema=entry["schema"], source=entry.get("source"), kinds=entry.get("kinds"))
+    return Entry(type=name, doc=entry["doc"], schema=arguments_schema(entry), source=entry.get("source"), kinds=entry.get("kinds"))
 
 
 @router.get("/v1/schemas/job")

@@ -73,10 +73,11 @@ class ChildProcess:
     def until(self, true: Callable[[Message], bool]) -> Message:
         """Wait for a message."""
         with self._news:
-            found = self._news.wait_for(lambda: next((m for m in self.messages if true(m)), None) or self._over, PATIENCE_SECONDS)
-        if found is True:
-            raise AssertionError(f"the child never said it; its log: {(self.folder / 'log.txt').read_text()[-3000:]}")
-        return found
+            self._news.wait_for(lambda: self._over or any(map(true, self.messages)), PATIENCE_SECONDS)
+        for message in self.messages:
+            if true(message):
+                return message
+        raise AssertionError(f"the child never said it; its log: {(self.folder / 'log.txt').read_text()[-3000:]}")
 
     def until_step(self, step: int) -> None:
         """Wait until a step is done."""

@@ -28,7 +28,7 @@ class MLP(nnx.Module):
     def __init__(self, model: dict[str, Any], params: jnp.dtype, compute: jnp.dtype, layout: Layout, rngs: nnx.Rngs) -> None:
         types = {"dtype": compute, "param_dtype": params, "rngs": rngs}
         widths = [model["in_features"], *model["hidden"], model["out_features"]]
-        pairs = [("embed", "mlp") if i % 2 == 0 else ("mlp", "embed") for i in range(len(widths) - 1)]
+        pairs: list[tuple[str, str | None]] = [("embed", "mlp") if i % 2 == 0 else ("mlp", "embed") for i in range(len(widths) - 1)]
         pairs[-1] = (pairs[-1][0], None)  # the outputs are few, and belong to no axis
         self.layers = nnx.List(
             [
