@@ -19,18 +19,22 @@ Found = TypeVar("Found")
 
 
 class Api:
-    """The application behind an in-process transport, with its lifespan running. Usable from any thread."""
+    """The application behind an in-process transport, with its lifespan running. Usable from any thread.
 
-    def __init__(self, app: FastAPI, headers: dict[str, str] | None = None) -> None:
+    `asgi`: what stands around the application, if anything does.
+    """
+
+    def __init__(self, app: FastAPI, headers: dict[str, str] | None = None, asgi: Any = None) -> None:
         self.app = app
         self._headers = headers
+        self._asgi = asgi or app
 
     def __enter__(self) -> Self:
         self._starting: AbstractContextManager[BlockingPortal] = start_blocking_portal()
         self._portal = self._starting.__enter__()
         self._living = self._portal.wrap_async_context_manager(self.app.router.lifespan_context(self.app))
         self._living.__enter__()
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self._asgi, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url=BASE, headers=self._headers, timeout=60)
         return self
 

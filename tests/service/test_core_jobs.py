@@ -137,7 +137,7 @@ def test_a_refused_request_leaves_its_key_free(api: Api):
     assert api.post("/v1/jobs", json=sampling(), headers=key).status_code == 201
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ä", "a\tb"])
+@pytest.mark.parametrize("key", ["", "x" * 256, "ä", "a\tb"])
 def test_a_key_must_be_plain(api: Api, key: str):
     assert_problem(api.post("/v1/jobs", json=sampling(), headers={"Idempotency-Key": key.encode("latin-1")}), 422)
 
