@@ -1,7 +1,6 @@
 """Transactions as values: the two types tell a reader from a writer, so a signature says which it is.
 
-Both begin at the first use of `connection`, not before. A request that is refused early costs the database nothing; and no thread
-waits for the writer's turn on behalf of a handler that still needs a thread to run in.
+Both begin at the first use of `connection` inside their block: a request that is refused early costs the database nothing.
 """
 
 from __future__ import annotations
@@ -22,21 +21,26 @@ LOG = logging.getLogger(__name__)
 class _Transaction:
     def __init__(self, begin: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._begin = begin
-        self._stack = ExitStack()
+        self._stack: ExitStack | None = None
         self._connection: Connection | None = None
 
     @property
     def connection(self) -> Connection:
         """The open transaction's connection; opens it at the first call."""
+        if self._stack is None:
+            raise RuntimeError("a transaction is used inside its own `with` block; is the route a TransactionRoute?")
         if self._connection is None:
             self._connection = self._stack.enter_context(self._begin())
         return self._connection
 
     def __enter__(self) -> Self:
+        self._stack = ExitStack()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.__exit__(kind, error, trace)
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.__exit__(kind, error, trace)
 
 
 class Read(_Transaction):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Row
 from service.db.queries import idempotency as queries
 from service.domain.errors import Invalid
 
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 class KeyReused(Invalid):
@@ -45,10 +45,10 @@ def ticket(project: str, route: str, key: str | None, document: Any) -> Ticket:
     """Make the ticket of a request; how its JSON is laid out does not matter.
 
     Raises:
-        Invalid: the key is not 1 to 255 visible ASCII characters.
+        Invalid: the key is not 1 to 255 printable ASCII characters.
     """
     if key is not None and not KEY.fullmatch(key):
-        raise Invalid("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+        raise Invalid("Idempotency-Key must be 1 to 255 printable ASCII characters.")
     body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     return Ticket(project, route, key, hashlib.sha256(body).hexdigest())
 

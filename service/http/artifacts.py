@@ -16,9 +16,9 @@ from service.http.auth import Project
 from service.http.openapi import CONFLICT
 from service.http.paging import JobId, Listing
 from service.http.serving import FILE_RESPONSES, send_file
-from service.http.session import Reading, Shared
+from service.http.session import Reading, Shared, TransactionRoute
 
-router = APIRouter(tags=["results"])
+router = APIRouter(route_class=TransactionRoute, tags=["results"])
 
 
 class ArtifactList(Listing[artifacts.Artifact]):

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, cast
 import orjson
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 
 from jobs.errors import Issue
 from service.context import Context
 from service.domain.errors import DomainError, Invalid, TooLarge, UnsupportedMedia
 from service.http.problems import Refused, pointer_of
+from service.http.session import TransactionRoute
 from service.settings import Settings
 
 DISCARDED_TIMES = 8
@@ -169,7 +169,7 @@ class _JsonRequest(Request):
             raise Refused(UnsupportedMedia("Send a JSON document with Content-Type: application/json."))
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(TransactionRoute):
     """A route whose JSON body is read with our limits."""
 
     limits_of: ClassVar[Callable[[Settings], Limits]] = lambda settings: Limits(settings.max_body_bytes, settings.max_json_depth)

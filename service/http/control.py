@@ -12,9 +12,9 @@ from service.domain.lifecycle import Change
 from service.http.auth import Project
 from service.http.openapi import CONFLICT
 from service.http.paging import JobId
-from service.http.session import Shared, Writing
+from service.http.session import Shared, TransactionRoute, Writing
 
-router = APIRouter(tags=["jobs"], responses={409: CONFLICT})
+router = APIRouter(route_class=TransactionRoute, tags=["jobs"], responses={409: CONFLICT})
 
 Save = Annotated[bool, Query(alias="checkpoint", description="Whether to save a last checkpoint first.")]
 

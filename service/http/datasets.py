@@ -17,9 +17,9 @@ from service.http.auth import Project
 from service.http.paging import Limit, Listing, cut
 from service.http.pump import pump, refuse_announced
 from service.http.serving import FILE_RESPONSES, send_file
-from service.http.session import Reading, Shared
+from service.http.session import Reading, Shared, TransactionRoute
 
-router = APIRouter(tags=["datasets"])
+router = APIRouter(route_class=TransactionRoute, tags=["datasets"])
 
 RAW_BODY: dict[str, Any] = {
     "requestBody": {

@@ -9,9 +9,9 @@ from service.domain import views
 from service.domain.errors import NotFound
 from service.http.auth import Project
 from service.http.paging import AfterNumber, JobId, Limit, Listing, cut
-from service.http.session import Read, Reading
+from service.http.session import Read, Reading, TransactionRoute
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(route_class=TransactionRoute, tags=["jobs"])
 
 
 class EventList(Listing[views.Event]):

@@ -16,9 +16,9 @@ from service.http.auth import Project
 from service.http.checkpoints import StepName
 from service.http.paging import JobId, Listing
 from service.http.serving import BYTES, CONFLICT, FILE_RESPONSES, send_file, send_made
-from service.http.session import Reading, Shared
+from service.http.session import Reading, Shared, TransactionRoute
 
-router = APIRouter(tags=["checkpoints"])
+router = APIRouter(route_class=TransactionRoute, tags=["checkpoints"])
 
 ARCHIVE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The archive.", **BYTES},

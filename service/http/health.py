@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from service.db.queries import clock
 from service.domain.errors import Unavailable
-from service.http.session import Reading, Shared
+from service.http.session import Reading, Shared, TransactionRoute
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=TransactionRoute, tags=["health"])
 
 
 class Health(BaseModel):

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from service.domain import checkpoints, metrics
 from service.http.auth import Project
 from service.http.paging import LARGEST, JobId
-from service.http.session import Reading
+from service.http.session import Reading, TransactionRoute
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(route_class=TransactionRoute, tags=["metrics"])
 
 CSV_TYPE = "text/csv"
 COMMA = re.compile(r",(?![^\[]*\])")

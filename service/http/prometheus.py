@@ -19,9 +19,9 @@ from service.context import Context
 from service.db.queries import clock, figures
 from service.domain.instants import MICROSECONDS
 from service.domain.status_reason import gone_before
-from service.http.session import Reading, Shared
+from service.http.session import Reading, Shared, TransactionRoute
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(route_class=TransactionRoute, tags=["operation"])
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)

@@ -1,25 +1,33 @@
 """One request is one transaction.
 
-The two dependencies differ by type, so a handler's signature says whether it writes. `scope="function"` makes FastAPI commit before
-it sends the reply; with the default scope a client could be told 201 for a row whose commit then fails. What must follow a commit
-(waking waiters, deleting files) is left with `Write.after` and runs only once the commit has succeeded.
+A handler that names `read: Reading` or `write: Writing` gets a transaction, and its signature says which. The transaction begins at
+its first use and ends when the handler returns, in the same thread, and so before the reply begins: nobody is told 201 for a row
+whose commit then fails. What must follow a commit (waking waiters, deleting files) is left with `Write.after`.
+
+FastAPI's own way, a dependency with `yield`, ends in another thread. Between the two the handler's answer waits for a thread to be
+checked in; with a crowd of writers every thread is taken by one that waits for that very transaction to end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from service.context import Context
 from service.db.transaction import Read, Write
 
-__all__ = ["Read", "Reading", "Shared", "Write", "Writing", "context_of"]
+__all__ = ["Read", "Reading", "Shared", "TransactionRoute", "Write", "Writing", "context_of"]
 
 
+# These are async only to spare them a thread: none of them waits for anything.
 async def context_of(request: Request) -> Context:
-    """The running service's shared parts. Async only to spare it a thread."""
+    """The running service's shared parts."""
     context: Context = request.app.state.context
     return context
 
@@ -27,15 +35,33 @@ async def context_of(request: Request) -> Context:
 Shared = Annotated[Context, Depends(context_of)]
 
 
-def _reading(context: Shared) -> Iterator[Read]:
-    with Read(context.database) as transaction:
-        yield transaction
+async def _reading(context: Shared) -> Read:
+    return Read(context.database)
 
 
-def _writing(context: Shared) -> Iterator[Write]:
-    with Write(context.database) as transaction:
-        yield transaction
+async def _writing(context: Shared) -> Write:
+    return Write(context.database)
 
 
-Reading = Annotated[Read, Depends(_reading, scope="function")]
-Writing = Annotated[Write, Depends(_writing, scope="function")]
+Reading = Annotated[Read, Depends(_reading)]
+Writing = Annotated[Write, Depends(_writing)]
+
+
+class TransactionRoute(APIRoute):
+    """A route whose handler, a plain function, may take a transaction."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        is_plain = not (iscoroutinefunction(endpoint) or isasyncgenfunction(endpoint))
+        super().__init__(path, _within_transactions(endpoint) if is_plain else endpoint, **options)
+
+
+def _within_transactions(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(endpoint)
+    def run(**values: Any) -> Any:
+        with ExitStack() as stack:
+            for value in values.values():
+                if isinstance(value, Read | Write):
+                    stack.enter_context(value)
+            return endpoint(**values)
+
+    return run
