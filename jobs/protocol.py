@@ -163,7 +163,8 @@ class Committed(Document):
     """A checkpoint whose every byte is durable.
 
     `files` are relative to `checkpoints/{step}` of the attempt; `outputs` to its `outputs` folder, and name all that the job has
-    put out up to this step, earlier attempts' included. `fresh` are the outputs that this attempt wrote since its last report of any.
+    put out up to this step, earlier attempts' included. `fresh` are the outputs that this attempt wrote since its last report of
+    any.
     """
 
     step: Step

@@ -1,8 +1,8 @@
 """Sampling as a program: a NumPyro kernel under our own block loop, compiled once, with chains spread over the mesh.
 
 The kernel's state crosses warm-up and sampling in one loop (its own counter drives adaptation), so a checkpoint may fall
-anywhere. Keys are split as `numpyro.infer.MCMC` splits them: on one device the draws are those of one plain `MCMC.run`, bit for
-bit.
+anywhere. Keys are split as `numpyro.infer.MCMC` splits them: on one device the sampled sites are those of one plain `MCMC.run`,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -59,11 +59,8 @@ class McmcProgram:
         Raises:
             UserFault: no starting point has a finite log density.
         """
-        try:
-            # Not under `jax.jit`: compiled, the first gradient would differ in its last bit from NumPyro's own.
-            sections = jax.device_put(self._fresh(), self._shardings)
-        except (RuntimeError, ValueError) as error:
-            raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
+        # Not under `jax.jit`: compiled, the first gradient would differ in its last bit from NumPyro's own.
+        sections = jax.device_put(self._fresh(), self._shardings)
         energy = np.asarray(sections["kernel_state"].potential_energy)
         if not np.all(np.isfinite(energy)):
             chain = int(np.argmin(np.isfinite(energy)))
@@ -99,10 +96,13 @@ class McmcProgram:
         with jax.set_mesh(self.layout.mesh):
             sections, sites, statistics = self._run(state.sections, jnp.int32(count))
         draws = self._kept(state.step, edge, sites, statistics) if edge > self.num_warmup else None
-        after = sections["kernel_state"]
         means = {name: np.asarray(statistics[name])[:, :count].mean(axis=1) for name in ("accept_prob", "num_steps")}
-        values = means | {"step_size": after.adapt_state.step_size, "divergences": sections["counters"]["divergences"]}
-        block = Block(edge, [Measurement(edge, values, label="chain")], after.potential_energy, draws)
+        # The next block takes the state's own buffers: what is kept of them must be a copy.
+        after = {
+            "step_size": np.array(sections["kernel_state"].adapt_state.step_size),
+            "divergences": np.array(sections["counters"]["divergences"]),
+        }
+        block = Block(edge, [Measurement(edge, means | after, label="chain")], statistics["potential_energy"], draws)
         return State(edge, sections, state.position), block
 
     def settle(self, block: Block) -> None:
@@ -159,7 +159,10 @@ class McmcProgram:
         # then on.
         self.kernel = kernels.build(self.spec["kernel"], posteriors.build_model(self.spec["model"]))
         keys = jax.random.split(jax.random.key(self.spec["seed"]), self.chains)
-        state = self.kernel.init(keys, self.num_warmup, None, (), self.data)
+        try:
+            state = self.kernel.init(keys, self.num_warmup, None, (), self.data)
+        except (RuntimeError, ValueError) as error:
+            raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
         counters = {"step": jnp.zeros(self.chains, jnp.int32), "divergences": jnp.zeros(self.chains, jnp.int32)}
         return {"kernel_state": state, "counters": counters}
 
@@ -177,20 +180,25 @@ class McmcProgram:
 
     def _loop(self, sections: Sections, count: jax.Array) -> tuple[Sections, PyTree, PyTree]:
         """A loop of dynamic length that fills buffers of one block: (chains, block, …) for each site and statistic."""
-        state = sections["kernel_state"]
-        seen = (state.z, {name: getattr(state, name) for name in STATISTICS})
-        buffers = jax.tree.map(lambda a: jnp.zeros((a.shape[0], self.block, *a.shape[1:]), a.dtype), seen)
+        buffers = jax.tree.map(
+            lambda a: jnp.zeros((a.shape[0], self.block, *a.shape[1:]), a.dtype),
+            jax.eval_shape(self._seen, sections["kernel_state"]),
+        )
 
         def one(i: jax.Array, carry: PyTree) -> PyTree:
             state, counters, buffers = carry
             state = self._sample(state)
-            seen = (state.z, {name: getattr(state, name) for name in STATISTICS})
-            buffers = jax.tree.map(lambda buffer, a: buffer.at[:, i].set(a), buffers, seen)
+            buffers = jax.tree.map(lambda buffer, a: buffer.at[:, i].set(a), buffers, self._seen(state))
             return state, self._counted(counters, state.diverging), buffers
 
-        state, counters, (z, statistics) = jax.lax.fori_loop(0, count, one, (state, sections["counters"], buffers))
-        constrain = self.kernel.postprocess_fn((), self.data)
-        return {"kernel_state": state, "counters": counters}, jax.vmap(jax.vmap(constrain))(z), statistics
+        first = (sections["kernel_state"], sections["counters"], buffers)
+        state, counters, (sites, statistics) = jax.lax.fori_loop(0, count, one, first)
+        return {"kernel_state": state, "counters": counters}, sites, statistics
+
+    def _seen(self, state: PyTree) -> tuple[PyTree, PyTree]:
+        """What is kept of a transition: sites as the model has them, computed where NumPyro computes them, and statistics."""
+        sites = jax.vmap(self.kernel.postprocess_fn((), self.data))(state.z)
+        return sites, {name: getattr(state, name) for name in STATISTICS}
 
     def _sample(self, state: PyTree) -> PyTree:
         if self.method == "vectorized":

@@ -23,6 +23,7 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "cnn on (4, 2)": (specs.on_mesh(specs.pictures(), "tp", data=4, model=2), "pictures"),
     "eight schools on one device": (specs.schools(), None),
     "eight schools on (4)": (specs.on_mesh(specs.schools(), chains=4), None),
+    "many blocks of warm-up": (specs.schools(num_warmup=95, num_samples=40, checkpoint={"every_draws": 10}), None),
     "regression on (2)": (specs.on_mesh(specs.line(), chains=2), None),
 }
 

@@ -132,6 +132,14 @@ def test_killed_and_resumed_sampling_gives_the_same_draws(tmp_path: Path, step: 
     assert digests(tmp_path / "whole/checkpoints/180") == digests(tmp_path / "second/checkpoints/180")
 
 
+def test_a_sampler_with_many_blocks_in_flight_reaches_its_end(tmp_path: Path) -> None:
+    """Blocks of warm-up that are neither saved nor evaluated are waited for after the next one has taken their buffers."""
+    document = specs.schools(num_warmup=200, num_samples=40, checkpoint={"every_draws": 20}, num_chains=2)
+    spec = specs.resolve(document)
+    child = ChildProcess(tmp_path, document)
+    assert child.end()["ending"] == "succeeded", spec
+
+
 @pytest.mark.parametrize(("sharding", "mesh"), [("dp", {"data": 1}), ("fsdp", {"data": 8})])
 def test_a_checkpoint_of_four_by_two_resumes_elsewhere(tmp_path: Path, text: Path, sharding: str, mesh: dict[str, int]) -> None:
     """The same samples follow, so the losses agree within the tolerance of sums in another order."""
