@@ -70,6 +70,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     )
     app.state.context = context or build_context(settings)
     app.add_middleware(Gate, api_key=settings.api_key)
+    app.add_middleware(prometheus.Measured)
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.ids import new_id
-from jobs.spec.data import FindDataset
-from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.states import TERMINAL, Phase, Status
-from service.db.queries import checkpoints, datasets, jobs
-from service.domain import idempotency
+from service.db.queries import checkpoints, jobs
+from service.domain import datasets, idempotency
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
@@ -53,24 +52,10 @@ def read(connection: Connection, project: str, document: dict[str, Any]) -> Spec
     Raises:
         SpecInvalid: with everything that is wrong with it.
     """
-    spec = read_spec(document, _dataset_finder(connection, project), _checkpoint_finder(connection, project))
+    spec = read_spec(document, partial(datasets.facts, connection, project), _checkpoint_finder(connection, project))
     if any(len(need) > LONGEST_NEED for need in spec.needs):
         raise SpecInvalid([Issue("/resources/labels", "out_of_range", "A label is too long; shorten its key or its value.")])
     return spec
-
-
-def _dataset_finder(connection: Connection, project: str) -> FindDataset:
-    def find(dataset_id: str) -> DatasetFacts | None:
-        row = datasets.get(connection, project, dataset_id)
-        return None if row is None else _facts(row)
-
-    return find
-
-
-def _facts(row: Row[Any]) -> DatasetFacts:
-    text = TextFacts(bytes=row.bytes, **row.text) if row.text is not None else None
-    columns = [ColumnFacts(**column) for column in row.columns]
-    return DatasetFacts(row.id, row.format, row.bytes, row.rows, columns, text)
 
 
 def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:

@@ -13,6 +13,8 @@ from service.domain.lifecycle import Change
 MOST_AT_ONCE = 20
 """Bounded, so that a claim is never held up by a mass of losses; the rest follows a second later."""
 SECONDS_WORKERS_ARE_SHOWN = 24 * 3600.0
+SECONDS_UPLOADS_MAY_REST = 24 * 3600.0
+"""An upload that nobody has added to for so long was given up."""
 
 
 def sweep(change: Change) -> int:
@@ -43,9 +45,10 @@ def spare(context: Context) -> None:
 
 
 def tidy(context: Context) -> None:
-    """Forget old answers and workers long gone, and let checkpoints go that were kept until now."""
+    """Forget old answers, workers long gone and uploads given up, and let checkpoints go that were kept until now."""
     with Write(context.database) as write:
         change = Change(write, context)
         idempotency.forget_before(write.connection, change.now - microseconds(context.settings.idempotency_hours * 3600))
         workers.forget_before(write.connection, change.now - microseconds(SECONDS_WORKERS_ARE_SHOWN))
         retention.sweep(write, context)
+    context.store.prune(SECONDS_UPLOADS_MAY_REST)
