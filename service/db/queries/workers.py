@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
+from service.db.queries import clock
 from service.db.tables import attempts, leases, worker_offers, workers
 
 held = (
@@ -20,7 +21,8 @@ held = (
 
 def add(connection: Connection, row: Mapping[str, Any], offers: Iterable[str]) -> None:
     """Insert a worker with what it offers."""
-    connection.execute(insert(workers).values(**row, registered_at=now_us(), seen_at=now_us()))
+    now = clock.now(connection)
+    connection.execute(insert(workers).values(**row, registered_at=now, seen_at=now))
     lines = [{"worker_id": row["id"], "offer": offer} for offer in sorted(set(offers))]
     if lines:
         connection.execute(insert(worker_offers), lines)
