@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -19,11 +20,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
+from service.app import create_app
 from service.db import migration
 from service.db.engine import Database
 from service.db.tables import METADATA
 from service.settings import Settings
-from tests.service.core_driver import sampling, wait_for
+from tests.service.core_driver import assert_problem, sampling, wait_for
 
 PYTHON = [sys.executable, "-m", "service"]
 
@@ -229,10 +231,23 @@ def test_a_plain_postgresql_address_gets_the_driver():
     assert Settings(database_url="postgres://localhost/x").database_url == "postgresql+psycopg://localhost/x"
 
 
-def test_an_unreachable_database_is_told_as_503(tmp_path: Path, empty_url: str, database_kind: str):
+@pytest.mark.parametrize("url", ["sqlite:////proc/none/a.db", "postgresql+psycopg://nobody@127.0.0.1:1/none"])
+def test_a_database_that_is_away_is_told_as_503(tmp_path: Path, url: str):
+    app = create_app(Settings(database_url=url, artifact_root=tmp_path))
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            submitted = await client.post("/v1/jobs", json=sampling())
+            return [submitted, await client.get("/readyz"), await client.get(f"/v1/jobs/job_{'0' * 32}")]
+
+    for reply in asyncio.run(ask()):
+        assert assert_problem(reply, 503)["code"] == "unavailable"
+        assert reply.headers["retry-after"] == "1"
+
+
+def test_an_artifact_folder_that_is_away_is_told_as_503(tmp_path: Path):
     with serving(tmp_path) as (_, address):
         (tmp_path / "artifacts").rename(tmp_path / "away")
-        reply = httpx.get(f"{address}/readyz")
-        assert (reply.status_code, reply.headers["retry-after"], reply.json()["code"]) == (503, "1", "unavailable")
+        assert assert_problem(httpx.get(f"{address}/readyz"), 503)["code"] == "unavailable"
         (tmp_path / "away").rename(tmp_path / "artifacts")
         assert httpx.get(f"{address}/readyz").status_code == 200
