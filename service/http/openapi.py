@@ -5,6 +5,7 @@ That is: how refusals look, which of them every route can give, the key, and the
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -42,6 +43,16 @@ METADATA_FILTER: Schema = {
     ]
 }
 
+SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
+    ("submit_job", "201", "id", "job_id", "job"),
+    ("retry_job", "201", "id", "job_id", "job"),
+    ("clone_job", "201", "id", "job_id", "job"),
+    ("upload_dataset", "201", "id", "dataset_id", "dataset"),
+    ("register_worker", "201", "id", "worker_id", "worker"),
+    ("claim_attempt", "200", "attempt_id", "attempt_id", "attempt"),
+)
+"""Where ids come from: operation, status, field of its answer; and which parameter of other operations takes them."""
+
 REFUSALS: dict[str, str] = {
     "401": "No key, or a wrong one.",
     "403": "Asked under a name that is not answered to.",
@@ -78,6 +89,7 @@ def _document(app: FastAPI, *, needs_key: bool) -> Schema:
     for path, operations in document["paths"].items():
         for method in METHODS & operations.keys():
             _complete(path, operations[method], needs_key=needs_key and path not in OPEN_PATHS)
+    _link(document["paths"])
     return document
 
 
@@ -109,3 +121,18 @@ def _possible(path: str, operation: Schema) -> list[str]:
     if "requestBody" in operation or "parameters" in operation:
         statuses.append("422")
     return statuses
+
+
+def _link(paths: Schema) -> None:
+    """Tell which answers hold the ids that other operations ask for."""
+    operations = {
+        operation["operationId"]: (path, operation)
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method in METHODS
+    }
+    for source, status, field, parameter, thing in SOURCES:
+        takers = [name for name, (path, _) in operations.items() if re.findall(r"{(\w+)}", path) == [parameter]]
+        operations[source][1]["responses"][status]["links"] = {
+            f"{thing}_{name}": {"operationId": name, "parameters": {parameter: f"$response.body#/{field}"}} for name in takers
+        }
