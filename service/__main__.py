@@ -67,6 +67,7 @@ def _serve(settings: Settings) -> int:
             app,
             log_config=None,
             access_log=False,
+            ws="none",
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,

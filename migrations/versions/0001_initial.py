@@ -58,8 +58,6 @@ def _jobs() -> None:
         sa.Column("name", sa.Text(), nullable=True),
         sa.Column("metadata", DOCUMENT, nullable=False),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("spec", DOCUMENT, nullable=False),
-        sa.Column("resolved_spec", DOCUMENT, nullable=False),
         sa.Column("spec_version", sa.Integer(), nullable=False),
         sa.Column("dataset_id", sa.String(length=64), nullable=True),
         sa.Column("parent_id", sa.String(length=64), nullable=True),
@@ -78,7 +76,6 @@ def _jobs() -> None:
         sa.Column("total", sa.BigInteger(), nullable=False),
         sa.Column("unit", sa.String(length=16), nullable=False),
         sa.Column("error", DOCUMENT, nullable=True),
-        sa.Column("result", DOCUMENT, nullable=True),
         sa.Column("queued_at", sa.BigInteger(), nullable=False),
         sa.Column("available_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -94,11 +91,15 @@ def _jobs() -> None:
         sa.Column("infra_retries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("running_seconds", sa.Float(), server_default="0", nullable=False),
         sa.Column("event_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("spec", DOCUMENT, nullable=False),
+        sa.Column("resolved_spec", DOCUMENT, nullable=False),
+        sa.Column("result", DOCUMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     op.create_index("ix_jobs_group_id", "jobs", ["group_id"], unique=False)
     op.create_index("ix_jobs_init_from_job", "jobs", ["init_from_job"], unique=False)
     op.create_index("ix_jobs_project_id", "jobs", ["project", "id"], unique=False)
+    op.create_index("ix_jobs_project_status_id", "jobs", ["project", "status", "id"], unique=False)
     op.create_index("ix_jobs_claim", "jobs", [sa.text("priority DESC"), "id"], sqlite_where=QUEUED, postgresql_where=QUEUED)
 
 

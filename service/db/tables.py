@@ -42,8 +42,6 @@ jobs = Table(
     Column("name", Text),
     Column("metadata", Document, nullable=False),
     Column("priority", Integer, nullable=False, server_default="0"),
-    Column("spec", Document, nullable=False),
-    Column("resolved_spec", Document, nullable=False),
     Column("spec_version", Integer, nullable=False),
     Column("dataset_id", Id),
     Column("parent_id", Id),
@@ -65,7 +63,6 @@ jobs = Table(
     Column("total", BigInteger, nullable=False),
     Column("unit", String(16), nullable=False),
     Column("error", Document),
-    Column("result", Document),
     Column("queued_at", Instant, nullable=False),
     Column("available_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -84,7 +81,12 @@ jobs = Table(
     Column("running_seconds", Float, nullable=False, server_default="0"),
     # Counters of what hangs on it.
     Column("event_seq", BigInteger, nullable=False, server_default="0"),
+    # Last, for they can be large: SQLite reads past them to get at what stands behind.
+    Column("spec", Document, nullable=False),
+    Column("resolved_spec", Document, nullable=False),
+    Column("result", Document),
     Index("ix_jobs_project_id", "project", "id"),
+    Index("ix_jobs_project_status_id", "project", "status", "id"),
     Index("ix_jobs_group_id", "group_id"),
     Index("ix_jobs_init_from_job", "init_from_job"),
     # Claims read only queued jobs, best first; the index holds nothing else, so that history costs nothing.

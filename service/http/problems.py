@@ -6,6 +6,7 @@ client sent may be a secret.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,8 @@ from starlette.routing import Match
 
 from jobs.errors import Issue, SpecInvalid
 from service.domain import errors
+
+LOG = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ISSUES = 100
@@ -208,6 +211,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
+    LOG.warning("request %s: %s", request_id_of(request), getattr(error, "orig", error))
     detail = "The database cannot be reached just now; try again."
     return problem(request, 503, detail, headers={"Retry-After": RETRY_AFTER_SECONDS})
 
