@@ -73,7 +73,7 @@ def resume(session: Session, job: JobArgument) -> Answer:
 
 
 def retry(session: Session, job: JobArgument) -> Answer:
-    """Make a new job that goes on where a finished one left off."""
+    """Make a new job that goes on where one that failed or was cancelled left off."""
     return _steered(session.client.jobs.retry(resolve_one(session.client, job)))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from meshyard.effects import Close, Emit, Flow, Items, Request, Sleep, open_stream, read
+from meshyard.effects import Close, Emit, Flow, Items, Request, Sleep, Stream, open_stream, read
 from meshyard.errors import APIConnectionError, APIResponseError, APITimeoutError, ServerError
 from meshyard.flows import jobs
+from meshyard.flows.patience import Patience
 from meshyard.flows.requests import JobRef, fetch_list, job_path
 from meshyard.models import Event, Metrics, Series
 from meshyard.sse import Frame, Parser
@@ -18,9 +19,6 @@ from meshyard.sse import Frame, Parser
 MUTE_SECONDS = 40.0
 """The service pings every 15 s; a stream that is silent for longer is dead, or something in between holds its bytes back."""
 POLL_SECONDS = 2.0
-PATIENCE = 10
-"""Connections in a row that may fail before the watcher gives up: about a minute, a restart of the service with ease."""
-
 FIRST_POINTS = 1000
 """At most so many points of each series from before the watch began, minima and maxima kept."""
 
@@ -43,8 +41,7 @@ class _Watch:
     floor: dict[Key, int] = field(default_factory=dict[Key, int])
     ended: bool = False
     polling: bool = False
-    failures: int = 0
-    connected: bool = False
+    patience: Patience = field(default_factory=Patience)
 
     def note(self, metrics: Metrics) -> None:
         """Remember how far each series has come."""
@@ -75,39 +72,37 @@ def watch(job: JobRef, *, after: int = 0) -> Items[Event | Metrics]:
     """
     state = _Watch(job, after)
     while not state.ended:
-        if state.polling:
-            yield from _poll(state)
-        else:
-            yield from _listen(state)
+        try:
+            yield from _poll(state) if state.polling else _listen(state)
+        except (APIConnectionError, ServerError) as error:
+            state.patience.bear(error)
+        if not state.ended:
+            yield from state.patience.pause()
 
 
 def _listen(state: _Watch) -> Items[Event | Metrics]:
     """One connection, from its opening to its end."""
-    heard = False
+    stream = yield from open_stream(_stream_request(state))
+    yield from _catch_up(state)
+    parser, state.patience.met = Parser(), True
+    while not state.ended:
+        chunk = yield from _hear(state, stream, parser)
+        for frame in parser.feed(chunk):
+            yield from _take(state, frame)
+        if not chunk:
+            break
+        if parser.lines:
+            state.patience.renew()
+    yield Close(stream)
+
+
+def _hear(state: _Watch, stream: Stream, parser: Parser) -> Flow[bytes]:
     try:
-        stream = yield from open_stream(_stream_request(state))
-        yield from _catch_up(state)
-        state.connected, parser = True, Parser()
-        while not state.ended:
-            chunk = yield from read(stream)
-            if not chunk:
-                break
-            heard = True
-            for frame in parser.feed(chunk):
-                yield from _take(state, frame)
-            state.failures = 0 if parser.lines else state.failures
-        yield Close(stream)
-    except (APIConnectionError, ServerError) as error:
-        if not state.connected or state.failures >= PATIENCE:
-            raise
-        state.polling = isinstance(error, APITimeoutError) and not heard
-    if not state.ended:
-        yield from _pause(state)
-
-
-def _pause(state: _Watch) -> Flow[None]:
-    yield Sleep(min(0.2 * 2**state.failures, 8.0))
-    state.failures += 1
+        return (yield from read(stream))
+    except APITimeoutError:
+        # Not one ping since it was opened: something in between holds the bytes back, and would the next time.
+        state.polling = not parser.lines
+        raise
 
 
 def _stream_request(state: _Watch) -> Request:
@@ -161,5 +156,6 @@ def _poll(state: _Watch) -> Items[Event | Metrics]:
         yield from _tell(state, event)
     yield from _catch_up(state)
     state.ended = job.is_finished
+    state.patience.renew()
     if not state.ended:
         yield Sleep(POLL_SECONDS)

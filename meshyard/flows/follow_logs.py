@@ -5,15 +5,14 @@ from __future__ import annotations
 from codecs import IncrementalDecoder, getincrementaldecoder
 from dataclasses import dataclass, field, replace
 
-from meshyard.effects import Emit, Flow, Items, Request, Sleep, open_stream, read, send
+from meshyard.effects import Emit, Flow, Items, Request, open_stream, read, send
 from meshyard.errors import APIConnectionError, ServerError
 from meshyard.flows import jobs
+from meshyard.flows.patience import Patience
 from meshyard.flows.requests import JobRef, get, job_path
 
 QUIET_SECONDS = 300.0
 """A log has no pings: a job may well say nothing for minutes. After this long the connection is made anew, lest it be dead."""
-PATIENCE = 10
-"""Connections in a row that may fail without a byte before the reader gives up."""
 RECENT_BYTES = 16_384
 
 
@@ -29,12 +28,12 @@ class _Log:
     job: JobRef
     offset: int | None
     recent: bytes = b""
-    failures: int = 0
+    patience: Patience = field(default_factory=Patience)
     decoder: IncrementalDecoder = field(default_factory=lambda: getincrementaldecoder("utf-8")(errors="replace"))
 
     def take(self, fresh: bytes) -> str:
         """New bytes as text."""
-        self.failures = 0
+        self.patience.renew()
         self.offset = None if self.offset is None else self.offset + len(fresh)
         self.recent = (self.recent + fresh)[-RECENT_BYTES:]
         return self.decoder.decode(fresh)
@@ -47,18 +46,19 @@ def follow_logs(job: JobRef, tail: int | None = None) -> Items[str]:
         job: the job, or its id.
         tail: begin with the last so many lines; all by default.
     """
-    log = _Log(job, 0 if tail is None else None)
-    finished = (yield from jobs.get_job(job)).is_finished
+    log, finished = _Log(job, 0 if tail is None else None), False
     while True:
-        request, skip = yield from _next_request(log, tail)
-        yield from _tell(log, request, skip)
-        if finished:
-            return
-        # Asked after the stream ended and before the next one: what a job wrote is there by the time its end is seen.
-        finished = (yield from jobs.get_job(job)).is_finished
-        if not finished:
-            yield Sleep(min(0.2 * 2**log.failures, 8.0))
-            log.failures += 1
+        try:
+            # Asked before each reading: what a job wrote is there by the time its end is seen.
+            finished = finished or (yield from jobs.get_job(job)).is_finished
+            log.patience.met = True
+            request, skip = yield from _next_request(log, tail)
+            yield from _tell(log, request, skip)
+            if finished:
+                return
+        except (APIConnectionError, ServerError) as error:
+            log.patience.bear(error)
+        yield from log.patience.pause()
 
 
 def _next_request(log: _Log, tail: int | None) -> Flow[tuple[Request, int]]:
@@ -73,12 +73,8 @@ def _next_request(log: _Log, tail: int | None) -> Flow[tuple[Request, int]]:
 
 def _tell(log: _Log, request: Request, skip: int) -> Items[str]:
     """What one request brings beyond what has been told."""
-    try:
-        stream = yield from open_stream(replace(request, read_seconds=QUIET_SECONDS))
-        while chunk := (yield from read(stream)):
-            fresh, skip = chunk[skip:], max(0, skip - len(chunk))
-            if fresh:
-                yield Emit(log.take(fresh))
-    except (APIConnectionError, ServerError):
-        if log.failures >= PATIENCE:
-            raise
+    stream = yield from open_stream(replace(request, read_seconds=QUIET_SECONDS))
+    while chunk := (yield from read(stream)):
+        fresh, skip = chunk[skip:], max(0, skip - len(chunk))
+        if fresh:
+            yield Emit(log.take(fresh))

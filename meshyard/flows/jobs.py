@@ -12,7 +12,8 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from meshyard.effects import Flow, Items, Request, Sleep, send
-from meshyard.errors import APIError, JobFailed, WaitTimedOut
+from meshyard.errors import APIConnectionError, APIError, JobFailed, ServerError, WaitTimedOut
+from meshyard.flows.patience import Patience
 from meshyard.flows.requests import JobRef, fetch, fetch_list, get, job_path, paged, parse, query, with_json
 from meshyard.models import Attempt, Event, Job, Metrics, Result, Validation
 
@@ -120,7 +121,7 @@ def checkpoint(job: JobRef) -> Flow[Job]:
 
 
 def retry(job: JobRef, idempotency_key: str | None = None) -> Flow[Job]:
-    """Make a new job that goes on where a finished one left off."""
+    """Make a new job that does what an ended one should have done: from its last checkpoint on, unless it succeeded."""
     return (yield from fetch(Job, Request("POST", job_path(job, "retry"), headers=_key(idempotency_key))))
 
 
@@ -179,19 +180,31 @@ def wait(job: JobRef, timeout: float | None = None) -> Flow[Job]:
         JobFailed: it ended otherwise; the exception holds the job and its last log lines.
         WaitTimedOut: the time was up first.
     """
-    started, pause_seconds = time.monotonic(), 0.1
-    while True:
-        current = yield from get_job(job)
-        if current.is_finished:
-            break
-        left = SLOWEST_POLL_SECONDS if timeout is None else timeout - (time.monotonic() - started)
-        if left <= 0:
-            raise WaitTimedOut(current, timeout or 0.0)
-        yield Sleep(min(pause_seconds, left))
-        pause_seconds = min(pause_seconds * 1.5, SLOWEST_POLL_SECONDS)
+    started, pause_seconds, patience = time.monotonic(), 0.1, Patience()
+    current: Job | None = None
+    while current is None or not current.is_finished:
+        if current is not None:
+            left = SLOWEST_POLL_SECONDS if timeout is None else timeout - (time.monotonic() - started)
+            if left <= 0:
+                raise WaitTimedOut(current, timeout or 0.0)
+            yield Sleep(min(pause_seconds, left))
+            pause_seconds = min(pause_seconds * 1.5, SLOWEST_POLL_SECONDS)
+        current = yield from _patiently(patience, get_job(job), current)
     if current.status != "succeeded":
         raise JobFailed(current, (yield from _last_lines(current)))
     return current
+
+
+def _patiently(patience: Patience, asking: Flow[Job], last: Job | None) -> Flow[Job | None]:
+    """The job as it stands; as it last stood, while the service is away for a while."""
+    try:
+        found = yield from asking
+    except (APIConnectionError, ServerError) as error:
+        patience.bear(error)
+        yield from patience.pause()
+        return last
+    patience.renew()
+    return found
 
 
 def _last_lines(job: Job) -> Flow[str]:

@@ -11,8 +11,9 @@ import meshyard
 from meshyard import Event, Metrics
 from meshyard.effects import Close, Emit, Read, Reply, Send, Sleep, Stream
 from meshyard.errors import APIConnectionError, APITimeoutError
-from meshyard.flows import follow
+from meshyard.flows import follow, jobs
 from meshyard.flows.follow_logs import follow_logs
+from meshyard.flows.patience import MOST_FAILURES
 from tests.client.standin import Fault, problem
 
 
@@ -107,6 +108,8 @@ class Script:
             case Send(request):
                 self.asked.append(request)
                 answer = self.replies(request)
+                if isinstance(answer, Exception):
+                    raise answer
                 return Reply(200, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
             case Read(stream):
                 chunk = stream.handle.pop(0) if stream.handle else b""
@@ -130,6 +133,10 @@ def frame(seq, kind="job.queued"):
 
 def steps(items):
     return [item.series[0].steps for item in items if isinstance(item, Metrics)]
+
+
+def job_is(status):
+    return {"id": "job_1", "status": status}
 
 
 def no_metrics(_request):
@@ -193,12 +200,33 @@ def test_points_of_a_new_attempt_count_again():
 
 
 def test_a_watch_gives_up_in_the_end():
-    streams = [[frame(1), *[APIConnectionError("gone")]], *[[APIConnectionError("gone")] for _ in range(20)]]
+    streams = [[frame(1), APIConnectionError("gone")], *[[APIConnectionError("gone")] for _ in range(20)]]
     script = Script(streams, no_metrics)
     with pytest.raises(APIConnectionError):
         script.run(follow.watch("job_1"))
-    assert len(script.slept) == follow.PATIENCE
+    assert len(script.slept) == MOST_FAILURES
     assert 30 < sum(script.slept) < 120
+
+
+def test_polling_bears_a_service_that_is_away():
+    answers = [job_is("running"), APIConnectionError("away"), APIConnectionError("away"), job_is("succeeded")]
+
+    def replies(request):
+        if request.path.endswith("/events"):
+            return page([])
+        return no_metrics(request) if request.path.endswith("/metrics") else answers.pop(0)
+
+    done = Script([[APITimeoutError("mute")]], replies).run(follow.watch("job_1"))
+    assert not answers
+    assert done.items == []
+
+
+def test_waiting_bears_a_service_that_is_away():
+    answers = [job_is("running"), *[APIConnectionError("away")] * 9, job_is("succeeded")]
+    script = Script([], lambda _request: answers.pop(0))
+    script.run(jobs.wait("job_1"))
+    assert not answers
+    assert sum(script.slept) > 30
 
 
 def test_logs_are_followed(world, client):
