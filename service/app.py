@@ -62,7 +62,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     """
     app = FastAPI(
         title="Meshyard",
-        version=metadata.version("meshyard"),
+        version=_version(),
         description="A training and sampling service: JAX jobs in, restored checkpoints out.",
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
@@ -78,6 +78,13 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         app.include_router(module.router)
     openapi.install(app, needs_key=settings.api_key is not None)
     return app
+
+
+def _version() -> str:
+    try:
+        return metadata.version("meshyard")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
 
 
 def _operation_id(route: APIRoute) -> str:
