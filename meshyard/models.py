@@ -207,6 +207,7 @@ class Checkpoint(Model):
     step: int
     metrics: dict[str, float | None] = Field(default_factory=dict[str, float | None])
     bytes: int | None = None
+    manifest_sha256: str | None = None
     pinned: bool = False
     created_at: Instant | None = None
     expires_at: Instant | None = None

@@ -55,7 +55,7 @@ def _translated(server: str) -> Generator[None]:
 
 def _message(client: httpx.Client | httpx.AsyncClient, request: Request, body: Any, seconds: float) -> httpx.Request:
     headers = dict(request.headers)
-    if isinstance(request.body, Upload):
+    if isinstance(request.body, Upload) and request.body.path.is_file():  # of a pipe nobody knows the length
         headers["Content-Length"] = str(request.body.path.stat().st_size)
     timeout = httpx.Timeout(seconds, read=seconds if request.read_seconds is None else request.read_seconds)
     return client.build_request(request.method, request.path, params=request.query, content=body, headers=headers, timeout=timeout)

@@ -12,6 +12,9 @@ from meshyard.cli.session import Output, Session
 
 def main() -> None:
     """Entry point of the `meshyard` command."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # a terminal that knows no check mark is no reason to fail
     sys.exit(run(sys.argv[1:]))
 
 

@@ -56,10 +56,10 @@ def wait(
         found, code = session.client.jobs.wait(session.attached, timeout), 0
     except JobFailed as error:
         found, code = error.job, ExitCode.JOB_FAILED
-        session.err.print(f"error: {error}", markup=False, soft_wrap=True)
+        session.err.print(f"error: {error}", soft_wrap=True)
     except WaitTimedOut as error:
         found, code = error.job, ExitCode.CANCELLED
-        session.err.print(f"error: {error}", markup=False, soft_wrap=True)
+        session.err.print(f"error: {error}", soft_wrap=True)
     return Answer(found.to_dict(), [found.id], lambda: f"{found.id} {found.status}", exit_code=code)
 
 

@@ -110,7 +110,7 @@ def work(
     return _run("worker", body)
 
 
-def up(
+def up(  # noqa: PLR0913, PLR0917 - every flag of both processes
     host: HostOption = None,
     port: PortOption = None,
     database_url: DatabaseOption = None,
@@ -118,14 +118,18 @@ def up(
     api_key: KeyOption = None,
     cpu_devices: DevicesOption = None,
     slots: SlotsOption = None,
+    labels: LabelsOption = None,
     work_dir: WorkDirOption = None,
+    platform: PlatformOption = None,
+    lease_seconds: LeaseOption = None,
 ) -> int:
     """Run the service and one worker, until either ends or this is interrupted."""
     from meshyard.cli.pair import Pair
 
     # Flags travel to both as environment: a key among them stays out of the list of processes.
     shared = {"HOST": host, "PORT": port, "DATABASE_URL": database_url, "ARTIFACT_ROOT": artifact_root, "API_KEY": api_key}
-    given = {**shared, "CPU_DEVICES": cpu_devices, "SLOTS": slots, "WORK_DIR": work_dir}
+    own = {"CPU_DEVICES": cpu_devices, "SLOTS": slots, "WORK_DIR": work_dir, "PLATFORM": platform, "LEASE_SECONDS": lease_seconds}
+    given = {**shared, **own, "LABELS": ",".join(labels) if labels else None}
     environment = {**os.environ, **{f"MESHYARD_{name}": str(value) for name, value in given.items() if value is not None}}
     return _run("service", Pair(environment).run)
 

@@ -91,22 +91,22 @@ def _tell(session: Session, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         _tell_detached(session)
     elif isinstance(error, (Declined, typer.Abort)):
-        session.err.print("cancelled", markup=False)
+        session.err.print("cancelled")
     elif isinstance(error, typer.TyperException) and not error.format_message():
         return  # Typer has shown the help
     elif _title(error) == "Internal error":
-        session.err.print("internal error: please report this", markup=False)
-        session.err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+        session.err.print("internal error: please report this")
+        session.err.print("".join(traceback.format_exception(error)), soft_wrap=True)
     else:
         for line in _lines(session, error):
-            session.err.print(line, markup=False, soft_wrap=True)
+            session.err.print(line, soft_wrap=True)
 
 
 def _tell_detached(session: Session) -> None:
     if session.attached:
         job = session.attached
         line = f"detached; the job goes on.  Follow: meshyard watch {job}   Stop: meshyard cancel {job}"
-        session.err.print(line, markup=False, soft_wrap=True)
+        session.err.print(line, soft_wrap=True)
 
 
 def _lines(session: Session, error: BaseException) -> list[str]:

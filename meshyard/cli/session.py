@@ -75,7 +75,7 @@ class Session:
     def say(self, message: str) -> None:
         """Tell a person something."""
         if not self.quiet:
-            self.err.print(message, markup=False, soft_wrap=True)
+            self.err.print(message, soft_wrap=True)
 
     def show(self, answer: Answer) -> None:
         """Put a result on standard output."""
@@ -99,9 +99,10 @@ class Session:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False)
+    # No markup: names are the users' and may hold brackets.
+    console = Console(stderr=stderr, highlight=False, markup=False)
     # A pipe gets lines as wide as they are, never folded to a width that nobody sees.
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=10_000)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, markup=False, width=10_000)
 
 
 def write_json(document: Any) -> None:

@@ -68,9 +68,9 @@ def validate(session: Session, spec: SpecArgument, assignments: SetOption = None
 
 def _validated(session: Session, found: Validation) -> Answer:
     if not found.valid:
-        session.err.print(f"error: {session.spec_name} would be refused", markup=False)
+        session.err.print(f"error: {session.spec_name} would be refused")
         for line in fault_lines(session, found.errors):
-            session.err.print(line, markup=False, soft_wrap=True)
+            session.err.print(line, soft_wrap=True)
     code = 0 if found.valid else ExitCode.ERROR
     for warning in found.warnings:
         session.say(f"warning: {warning.pointer or '/'}: {warning.detail}")

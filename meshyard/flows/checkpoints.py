@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 from meshyard.effects import Flow
-from meshyard.errors import NoArtifact, NoCheckpoint
+from meshyard.errors import DownloadCorrupt, NoArtifact, NoCheckpoint
 from meshyard.flows.download import OnBytes, Wanted, download_folder, download_to, ignore_bytes, save_stream
 from meshyard.flows.jobs import get_job
 from meshyard.flows.requests import JobRef, fetch, fetch_list, get, job_id, job_path, with_json
@@ -95,9 +96,17 @@ def download(
     """
     checkpoint = yield from find(job, step)
     manifest = yield from files(job, checkpoint.step)
+    if checkpoint.manifest_sha256 not in (None, manifest_digest(manifest)):
+        raise DownloadCorrupt(f"the manifest of step {checkpoint.step}")
     source = job_path(job, "checkpoints", str(checkpoint.step), "files")
     wanted = [Wanted(f"{source}/{quote(file.path)}", file) for file in manifest]
     return (yield from download_folder(wanted, Path(to) / str(checkpoint.step), on_bytes))
+
+
+def manifest_digest(manifest: list[File]) -> str:
+    """SHA-256 of a manifest as `sha256sum` writes it, sorted by path: what the service shows as `manifest_sha256`."""
+    lines = "".join(f"{file.sha256}  {file.path}\n" for file in sorted(manifest, key=lambda file: file.path))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def download_archive(

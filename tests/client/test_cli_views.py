@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from meshyard.cli import run
 from meshyard.cli.carets import excerpt, find
 from meshyard.cli.views.plot import plot
 from meshyard.cli.views.posterior import flags, result_view
@@ -99,6 +100,12 @@ def test_sampling_has_a_line_for_each_chain():
     assert [line.split()[:2] for line in lines[2:]] == [["chain", str(chain)] for chain in range(11)]
     assert lines[4].split() == ["chain", "2", "750", "draws", "2", "divergences", "0.5", "step", "size", "0.81", "acceptance"]
     assert "chain 2: 750 draws, 2 divergences, 0.5 step size, 0.81 acceptance" in view.line()
+
+
+def test_names_are_shown_as_they_are(world, server, capsys):
+    world.add(name="[red]x[/red] [0]")
+    assert run(["ps", "--server", server]) == 0
+    assert "[red]x[/red] [0]" in capsys.readouterr().out
 
 
 def test_a_queued_job_says_why():

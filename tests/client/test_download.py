@@ -86,6 +86,13 @@ def test_a_flipped_byte_is_refused(world, client, job, tmp_path):
     assert len(world.asked("GET", "/state/params")) == 2, "wrong bytes are fetched once more"
 
 
+def test_a_manifest_of_another_checkpoint_is_refused(world, client, job, tmp_path):
+    world.checkpoints[-1]["manifest_sha256"] = "0" * 64
+    with pytest.raises(meshyard.DownloadCorrupt, match="the manifest of step 30"):
+        client.checkpoints.download(job, to=tmp_path)
+    assert not world.asked("GET", "/state/params")
+
+
 def test_a_byte_flipped_in_what_was_left_behind_is_mended(world, client, job, tmp_path):
     left = tmp_path / ".30.partial/state/params"
     left.parent.mkdir(parents=True)
