@@ -14,7 +14,8 @@ PINS      := 'import sys; print("constraints/py311.txt" if sys.version_info < (3
 INSTALL   := -m pip install --quiet --disable-pip-version-check
 SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
-APART     := --ignore=tests/faults --ignore=tests/fuzz --ignore=tests/repository
+FAULTS    := tests/faults tests/worker/test_faults.py tests/worker/test_agent_with_service.py
+APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 # What depends on the versions of Python and JAX, and the whole way once.
 SMALLER   := tests/jobs/programs tests/conformance tests/storage tests/end_to_end
 
@@ -74,7 +75,7 @@ work: setup ## Run a worker for it (CPU_DEVICES=8 for virtual devices)
 	$(BIN)/meshyard work $(if $(CPU_DEVICES),--cpu-devices $(CPU_DEVICES))
 
 faults: setup ## Kill at N random points of each kind and compare bit for bit (N=20)
-	MESHYARD_FAULT_POINTS=$(N) $(PYTEST) -q tests/faults
+	MESHYARD_FAULT_POINTS=$(N) $(PYTEST) -q -n $(WORKERS) --dist loadfile $(FAULTS)
 
 fuzz: setup ## Send CASES generated requests to every route (CASES=2000)
 	MESHYARD_FUZZ_CASES=$(CASES) $(PYTEST) -q tests/fuzz

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, 
 
 
 def _fail(talk: Talk, step: int, error: JobError) -> None:
-    traceback.print_exception(error)
+    with contextlib.suppress(OSError):  # a log that cannot be written must not keep the last message back
+        traceback.print_exception(error)
     talk.end("failed", step, {"code": error.code, "message": error.message, "param": error.param})
 
 

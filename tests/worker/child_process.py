@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -27,11 +28,13 @@ class ChildProcess:
         dataset: the data file, if the job has one.
         resume: a checkpoint folder to start from.
         outputs: the folder of outputs; by default the attempt's own.
+        what: what to take of `resume`.
+        largest_file: bytes that a file may have before the system refuses to write on, as a full disk would.
     """
 
     def __init__(
         self, folder: Path, document: dict[str, Any], devices: int = 1, dataset: Path | None = None, resume: Path | None = None,
-        outputs: Path | None = None, what: str = "all",
+        outputs: Path | None = None, what: str = "all", largest_file: int = resource.RLIM_INFINITY,
     ) -> None:  # fmt: skip
         self.folder, self.messages = folder, []
         self._news = threading.Condition()
@@ -39,9 +42,18 @@ class ChildProcess:
         self._up, up = os.pipe()
         folder.mkdir(parents=True, exist_ok=True)
         self.log = (folder / "log.txt").open("wb")
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         command = [sys.executable, "-m", "worker.child_main", str(down), str(up)]
         self.process = subprocess.Popen(
-            command, pass_fds=(down, up), stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            pass_fds=(down, up),
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=limit,  # noqa: PLW1509
         )
         os.close(down)
         os.close(up)
@@ -59,7 +71,7 @@ class ChildProcess:
         self.tell({
             "type": "start", "assignment": assignment, "directory": str(folder), "resume": str(resume) if resume else None,
             "outputs": str(outputs or folder / "outputs"), "dataset": str(dataset) if dataset else None, "cpu_devices": devices,
-            "device_ids": None, "compile_cache": str(specs.COMPILE_CACHE),
+            "device_ids": None, "compile_cache": str(specs.COMPILE_CACHE) if largest_file < 0 else None,
         })  # fmt: skip
 
     def tell(self, message: Message) -> None:
