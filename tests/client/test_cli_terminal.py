@@ -101,10 +101,10 @@ def test_a_reader_that_has_seen_enough(world, server):
 
 def on_terminal(words, answer=b"", environment=None):
     """Run a command on a terminal of its own; gives its exit code and all that it showed."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update({"TERM": "xterm-256color", "COLUMNS": "200", **(environment or {})})
-        os.execv(sys.executable, [*MESHYARD, *words])
+    terminal, ours = pty.openpty()
+    everything = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200", **(environment or {})}
+    command = subprocess.Popen([*MESHYARD, *words], stdin=ours, stdout=ours, stderr=ours, env=everything, start_new_session=True)
+    os.close(ours)
     os.write(terminal, answer)
     shown = b""
     try:
@@ -112,7 +112,8 @@ def on_terminal(words, answer=b"", environment=None):
             shown += chunk
     except OSError:
         pass  # a terminal whose last process has gone
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    os.close(terminal)
+    return command.wait(60), shown.decode()
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")

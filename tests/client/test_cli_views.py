@@ -65,6 +65,14 @@ def test_training_on_one_line(training):
     )
 
 
+def test_only_a_new_attempt_goes_back(training):
+    training.take_job(training.job.model_copy(update={"progress": training.job.progress.model_copy(update={"step": 3})}))
+    training.take_metrics(Metrics(series=[points("eval/loss", 1200, 2.5)]))
+    assert "step 1,240/10,000 12%  loss 1.76  eval loss 2.5" in training.line()
+    training.take_event(event("attempt.started", number=3, resumed_from=1200))
+    assert "attempt 3  step 1,200/10,000 12%" in training.line()
+
+
 def test_training_drawn(training):
     shown = drawn(training.render())
     for part in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -69,6 +69,11 @@ def _verdict(summary: Mapping[str, Mapping[str, float | None]]) -> str:
 def _fields(document: Mapping[str, Any]) -> RenderableType:
     table = grid("NAME", ">VALUE")
     for name, value in document.items():
-        shown = number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else brief(value)
-        table.add_row(Text(name), Text(shown))
+        table.add_row(Text(name), Text(_shown(value)))
     return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return brief(", ".join(_shown(item) for item in cast("list[Any]", value)))
+    return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else brief(value)

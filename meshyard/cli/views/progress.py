@@ -95,6 +95,7 @@ class JobView:
                 self._checkpoint = event.data.get("step", self._checkpoint)
             elif event.type == "attempt.started":
                 self._attempt = event.data.get("number", self._attempt)
+                self._step = event.data.get("resumed_from") or 0
             status = _status_after(event.type)
             if status is not None:
                 self.job = self.job.model_copy(update={"status": status, "phase": None})
@@ -112,9 +113,8 @@ class JobView:
                 self._move(points[-1][0])
 
     def _move(self, step: int) -> None:
-        # Series arrive one after the other; an evaluation's older step must not look like a way back.
-        behind = self._step - step
-        if behind <= 0 or behind > max(1, self._total // 100):
+        # What the job says lags behind its metrics, and an evaluation's step behind the training's: neither is a way back.
+        if step >= self._step:
             self._step = step
             self._rate.note(step)
 
