@@ -40,7 +40,7 @@ def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
     workers.touch_holder(change.connection, attempt_id)
     job = attempts.renew(change.connection, attempt_id, beat.fence, standing, lease_us)
     if job is None:
-        raise refusal(change, attempt_id)
+        raise refusal(attempts.get(change.connection, attempt_id))
     attempts.change(change.connection, attempt_id, standing | {"last_step_at": beat.last_step_at})
     job = _watch_deadline(change, _acknowledge(change, job, beat.handled), attempt_id)
     order = job.command if job.command_sequence > beat.handled else None
@@ -52,9 +52,9 @@ def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
     )
 
 
-def refusal(change: Change, attempt_id: str) -> NotFound | Superseded:
-    """Why a write for this attempt is refused."""
-    if attempts.get(change.connection, attempt_id) is None:
+def refusal(attempt: Row[Any] | None) -> NotFound | Superseded:
+    """Why a write for this attempt, or for one that is not there, is refused."""
+    if attempt is None:
         return NotFound("There is no such attempt.")
     return Superseded("This attempt no longer holds the job; end it.")
 
@@ -119,5 +119,5 @@ def held(change: Change, attempt_id: str, fence: int) -> tuple[Row[Any], Row[Any
     job = attempts.hold(change.connection, attempt_id, fence)
     attempt = attempts.get(change.connection, attempt_id)
     if job is None or attempt is None:
-        raise refusal(change, attempt_id)
+        raise refusal(attempt)
     return job, attempt

@@ -11,7 +11,7 @@ from jobs.protocol import Failure, Finish, Finished
 from jobs.states import Status
 from service.db.queries import attempts, jobs
 from service.domain import artifacts, checkpoints
-from service.domain.attempts import held, refusal
+from service.domain.attempts import refusal
 from service.domain.endings import LOST, End, Spent, Verdict, decide
 from service.domain.instants import MICROSECONDS, microseconds, wire
 from service.domain.lifecycle import Change, move
@@ -35,10 +35,10 @@ def finish(change: Change, attempt_id: str, outcome: Finish) -> Finished:
         NotFound: no such attempt.
         Superseded: the fence is stale, or the attempt has ended in another way.
     """
-    before = _told_before(change, attempt_id, outcome)
-    if before is not None:
-        return before
-    job, attempt = held(change, attempt_id, outcome.fence)
+    job = attempts.hold(change.connection, attempt_id, outcome.fence)
+    attempt = attempts.get(change.connection, attempt_id)
+    if job is None or attempt is None:
+        return _told_before(change, attempt, outcome)
     if outcome.artifacts:
         artifacts.keep(change.write, change.context, job, attempt, outcome.artifacts, attempt.storage == "file")
     if outcome.corrupt_step is not None:
@@ -47,12 +47,9 @@ def finish(change: Change, attempt_id: str, outcome: Finish) -> Finished:
     return Finished(status=end(change, job, attempt, told).status)
 
 
-def _told_before(change: Change, attempt_id: str, outcome: Finish) -> Finished | None:
-    if attempts.hold(change.connection, attempt_id, outcome.fence) is not None:
-        return None
-    attempt = attempts.get(change.connection, attempt_id)
+def _told_before(change: Change, attempt: Row[Any] | None, outcome: Finish) -> Finished:
     if attempt is None or (attempt.fence, attempt.ending) != (outcome.fence, outcome.ending):
-        raise refusal(change, attempt_id)
+        raise refusal(attempt)
     return Finished(status=jobs.status_of(change.connection, attempt.job_id) or outcome.ending)
 
 
