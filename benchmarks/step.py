@@ -22,8 +22,8 @@ from meshyard.local import LocalStack
 ROUNDS = 7
 SIZES: dict[str, tuple[dict[str, int], int, int]] = {
     # name: (model, batch size, steps)
-    "nanoGPT's small CPU configuration": ({"dim": 128, "n_layers": 4, "n_heads": 4, "context": 64}, 12, 150),
-    "tiny": ({"dim": 32, "n_layers": 2, "n_heads": 2, "context": 32}, 8, 1500),
+    "nanoGPT's small CPU configuration": ({"dim": 128, "n_layers": 4, "n_heads": 4, "context": 64}, 12, 80),
+    "tiny": ({"dim": 32, "n_layers": 2, "n_heads": 2, "context": 32}, 8, 800),
 }
 
 
