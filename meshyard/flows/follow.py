@@ -126,7 +126,7 @@ def _take(state: _Watch, frame: Frame) -> Items[Event | Metrics]:
 def _tell(state: _Watch, event: Event) -> Items[Event]:
     if event.seq > state.seq:
         state.seq = event.seq
-        if event.type == "attempt.started":
+        if event.type == "attempt.started" and event.data.get("number") != 1:
             state.floor.clear()  # it may have gone back to a checkpoint: older steps are new again
         yield Emit(event)
 
