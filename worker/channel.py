@@ -15,7 +15,7 @@ From the child:
     {"type": "devices", "platform": "cpu", "device_kind": "cpu", "count": 8}
     {"type": "phase", "phase": "compiling", "step": 0}
     {"type": "progress", "step": 12}                     a step that is done on the devices
-    {"type": "metrics", "step": 12, "labels": {}, "values": {"train/loss": 2.5}}     not finite: "NaN", "Infinity", "-Infinity"
+    {"type": "metrics", "steps": [11, 12], "labels": {}, "values": {"train/loss": [2.5, "NaN"]}}    or "Infinity", "-Infinity"
     {"type": "checkpoint", "step": 200, "metrics": {…}, "outputs": ["draws/00000250.npz", …]}   durable; all outputs up to the step
     {"type": "event", "event": "compile.finished", "data": {…}}
     {"type": "handled", "command": "checkpoint"}

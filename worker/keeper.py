@@ -209,7 +209,7 @@ class Keeper:
     def _hear(self, message: Heard, committer: Committer) -> None:
         match message:
             case Metrics():
-                self._outbox.put_metrics(message.step, message.labels, message.values)
+                self._outbox.put_metrics(message.steps, message.labels, message.values)
             case Progress():
                 self._progress(message.step)
             case Phased():

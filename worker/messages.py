@@ -5,9 +5,9 @@ The child may run code of a user, so nothing it says is taken unread: a line tha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from jobs.errors import MeshyardError
 from jobs.protocol import Ending, Failure, Happened, MetricName, RelativePath, Step
@@ -46,12 +46,19 @@ class Progress(Document):
 
 
 class Metrics(Document):
-    """Values at a step."""
+    """Columns of values at some steps."""
 
     type: Literal["metrics"]
-    step: Step
+    steps: list[Step]
     labels: dict[Name, Text] = Field(default_factory=dict[str, str])
-    values: dict[MetricName, Value]
+    values: dict[MetricName, list[Value]]
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Self:
+        for name, column in self.values.items():
+            if len(column) != len(self.steps):
+                raise ValueError(f"{len(column)} values of {name} at {len(self.steps)} steps")
+        return self
 
 
 class Checkpointed(Document):

@@ -7,7 +7,7 @@ only then the next. Putting never waits: what the service cannot take yet is kep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -31,12 +31,13 @@ class Column:
     values: list[float | None] = field(default_factory=list[float | None])
     nonfinite: dict[str, Nonfinite] = field(default_factory=dict[str, Nonfinite])
 
-    def add(self, step: int, value: Value) -> None:
-        """Add one point."""
-        if isinstance(value, str):
-            self.nonfinite[str(len(self.values))] = value
-        self.steps.append(step)
-        self.values.append(None if isinstance(value, str) else value)
+    def add(self, steps: Sequence[int], values: Sequence[Value]) -> None:
+        """Add points."""
+        for i, value in enumerate(values, start=len(self.values)):
+            if isinstance(value, str):
+                self.nonfinite[str(i)] = value
+        self.steps.extend(steps)
+        self.values.extend(None if isinstance(value, str) else value for value in values)
 
 
 @dataclass
@@ -63,12 +64,12 @@ class Draft:
         crowded = len(self.columns) >= MOST_SERIES or len(self.events) >= MOST_EVENTS
         return crowded or self.points >= MOST_POINTS or self.characters >= MOST_CHARACTERS
 
-    def add_metrics(self, step: int, labels: Mapping[str, str], values: Mapping[str, Value]) -> None:
-        """Add values at a step."""
+    def add_metrics(self, steps: Sequence[int], labels: Mapping[str, str], values: Mapping[str, Sequence[Value]]) -> None:
+        """Add values at steps, by column."""
         key = tuple(sorted(labels.items()))
-        for name, value in values.items():
-            self.columns.setdefault((name, key), Column()).add(step, value)
-        self.points += len(values)
+        for name, column in values.items():
+            self.columns.setdefault((name, key), Column()).add(steps, column)
+        self.points += len(values) * len(steps)
 
     def add_log(self, text: str) -> None:
         """Add a piece of the log."""
@@ -122,9 +123,9 @@ class Outbox:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def put_metrics(self, step: int, labels: Mapping[str, str], values: Mapping[str, Value]) -> None:
-        """Put values at a step."""
-        self._draft.add_metrics(step, labels, values)
+    def put_metrics(self, steps: Sequence[int], labels: Mapping[str, str], values: Mapping[str, Sequence[Value]]) -> None:
+        """Put values at steps, by column."""
+        self._draft.add_metrics(steps, labels, values)
         self._put()
 
     def put_log(self, text: str) -> None:

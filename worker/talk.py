@@ -1,16 +1,17 @@
 """The child's conversation with its agent: what it reports goes out in order from one thread, commands come in on another.
 
-Metrics are device arrays when they are put; reading them waits for the device, so the reading is done here, off the step path.
-Because there is one queue, a checkpoint's message follows every metric of the steps before it.
+Metrics are device arrays when they are put; reading them waits for the device, so the reading is done here, off the step path,
+and for the steps of a fifth of a second at once: a message a step would cost a short step more than its work. Anything else is
+said at once, after all that was put before it: a checkpoint's message follows every metric of the steps up to it.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import queue
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,12 @@ from worker.ledger import Ledger
 ENDING_OF = {"pause": "paused", "cancel": "cancelled", "drain": "released"}
 """Commands that end an attempt, and how it then ended."""
 
+HELD_SECONDS = 0.2
+"""How long metrics wait for others to go with."""
+
+MOST_ROWS = 500
+"""Steps in one message."""
+
 
 class Talk:
     """Reports to the agent, and hears its commands.
@@ -34,7 +41,8 @@ class Talk:
 
     def __init__(self, channel: Channel, ledger: Ledger) -> None:
         self._channel, self.ledger = channel, ledger
-        self._out: queue.Queue[Message | Measurement | None] = queue.Queue()
+        self._out: deque[Message | Measurement | None] = deque()
+        self._urgent = threading.Event()
         self._command: Message | None = None
         self._interruptible_at: int | None = None
         self._lock = threading.Lock()
@@ -49,11 +57,12 @@ class Talk:
 
     def send(self, message: Message) -> None:
         """Put a message into the queue."""
-        self._out.put(message)
+        self._out.append(message)
+        self._urgent.set()
 
     def measure(self, measurement: Measurement) -> None:
         """Put values into the queue; they are read from the device when their turn comes."""
-        self._out.put(measurement)
+        self._out.append(measurement)
 
     def enter(self, phase: str, step: int) -> None:
         """Tell what the attempt is doing."""
@@ -69,9 +78,10 @@ class Talk:
     ) -> None:
         """Say how the attempt ended, as the last message, and wait until it is said."""
         seconds = self.ledger.seconds()
-        self._out.put({"type": "end", "ending": ending, "step": step, "error": error, "seconds": seconds, "result": result,
-                       "artifacts": artifacts or []})  # fmt: skip
-        self._out.put(None)
+        self._out.append({"type": "end", "ending": ending, "step": step, "error": error, "seconds": seconds, "result": result,
+                          "artifacts": artifacts or []})  # fmt: skip
+        self._out.append(None)
+        self._urgent.set()
         self._writer.join()
 
     # -- commands ------------------------------------------------------------------------------------------------------------
@@ -124,26 +134,55 @@ class Talk:
             os._exit(0)
 
     def _write(self) -> None:
-        while (item := self._out.get()) is not None:
-            if isinstance(item, Measurement):
-                for message in _read(item):
-                    self._channel.send(message)
-            else:
+        while True:
+            self._urgent.wait(HELD_SECONDS)
+            self._urgent.clear()
+            rows: list[Measurement] = []
+            for _ in range(len(self._out)):
+                item = self._out.popleft()
+                if isinstance(item, Measurement):
+                    rows.append(item)
+                    continue
+                self._send_rows(rows)
+                if item is None:
+                    return
                 self._channel.send(item)
+            self._send_rows(rows)
+
+    def _send_rows(self, rows: list[Measurement]) -> None:
+        while rows:
+            for message in _in_columns(rows[:MOST_ROWS]):
+                self._channel.send(message)
+            del rows[:MOST_ROWS]
 
 
-def _read(measurement: Measurement) -> Iterator[Message]:
-    """Messages of a measurement: one, or one for each value of its label."""
-    values = {name: np.asarray(value) for name, value in measurement.values.items()}
-    if measurement.label is None:
-        yield _metrics(measurement.step, {}, {name: float(value) for name, value in values.items()})
+def _in_columns(rows: Iterable[Measurement]) -> Iterator[Message]:
+    """Messages of measurements: one for all that have the same names and labels, with a column for each name."""
+    columns: dict[tuple[Any, ...], Message] = {}
+    for row in rows:
+        values = {name: np.asarray(value) for name, value in row.values.items()}
+        for label, at in _labelled(row.label, values):
+            key = (label, *values)
+            empty = {
+                "type": "metrics",
+                "labels": dict([label] if label else []),
+                "steps": [],
+                "values": {name: [] for name in values},
+            }
+            message = columns.setdefault(key, empty)
+            message["steps"].append(row.step)
+            for name, value in values.items():
+                message["values"][name].append(_word(float(value[at])))
+    yield from columns.values()
+
+
+def _labelled(label: str | None, values: dict[str, np.ndarray]) -> Iterator[tuple[tuple[str, str] | None, Any]]:
+    """Each pair of a label with its value, None where there is none, and where its values lie in the arrays."""
+    if label is None:
+        yield None, ()
         return
     for i in range(len(next(iter(values.values())))):
-        yield _metrics(measurement.step, {measurement.label: str(i)}, {name: float(value[i]) for name, value in values.items()})
-
-
-def _metrics(step: int, labels: dict[str, str], values: dict[str, float]) -> Message:
-    return {"type": "metrics", "step": step, "labels": labels, "values": {name: _word(value) for name, value in values.items()}}
+        yield (label, str(i)), i
 
 
 def _word(value: float) -> float | str:

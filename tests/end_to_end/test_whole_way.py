@@ -97,7 +97,7 @@ def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_pat
 def test_training_killed_twice_ends_with_the_same_bits(client: Client, worker: Running, dataset: str, trained: str) -> None:
     document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
     job = client.jobs.submit(document)
-    for step in (70, 220):
+    for step in (70, 120):
         until_step(client, job.id, step)
         until(lambda: kill_child(worker), "a child computes")
     client.jobs.wait(job)

@@ -93,7 +93,7 @@ class ChildProcess:
 
     def until_step(self, step: int) -> None:
         """Wait until a step is done."""
-        self.until(lambda m: m["type"] in ("progress", "metrics") and m["step"] >= step)
+        self.until(lambda m: (m["type"] == "progress" and m["step"] >= step) or (m["type"] == "metrics" and m["steps"][-1] >= step))
 
     def end(self) -> Message:
         """Wait for the last message and for the process."""
@@ -112,11 +112,12 @@ class ChildProcess:
         """All values that do not depend on the clock, by step, labels and name."""
         clocked = ("step_seconds", "tokens_per_second", "samples_per_second")
         return {
-            (m["step"], str(m["labels"]), name): value
+            (step, str(m["labels"]), name): value
             for m in self.messages
             if m["type"] == "metrics"
-            for name, value in m["values"].items()
+            for name, values in m["values"].items()
             if name not in clocked
+            for step, value in zip(m["steps"], values, strict=True)
         }
 
     def checkpoints(self) -> list[int]:

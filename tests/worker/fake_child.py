@@ -93,7 +93,9 @@ class FakeChild:
             self.do_send({"type": "progress", "step": step})
 
     def do_metrics(self, step: int, values: dict[str, Any]) -> None:
-        self.do_send({"type": "metrics", "step": step, "labels": {}, "values": values})
+        self.do_send(
+            {"type": "metrics", "steps": [step], "labels": {}, "values": {name: [value] for name, value in values.items()}}
+        )
 
     def do_send(self, message: Message) -> None:
         self._channel.send(message)

@@ -75,8 +75,8 @@ def run(
 def test_points_travel_as_columns(tmp_path):
     async def act(box: Outbox, taker: Taker, backlog: Backlog) -> None:
         for step in (1, 2):
-            box.put_metrics(step, {"chain": "0"}, {"a": float(step), "b": "NaN"})
-        box.put_metrics(2, {}, {"a": 9.0})
+            box.put_metrics([step], {"chain": "0"}, {"a": [float(step)], "b": ["NaN"]})
+        box.put_metrics([2], {}, {"a": [9.0]})
 
     (report,) = run(tmp_path, act).reports
     found = {(series.name, series.labels.get("chain")): series for series in report.series}
@@ -89,7 +89,7 @@ def test_points_travel_as_columns(tmp_path):
 def test_a_batch_is_resent_as_it_was_and_the_next_waits(tmp_path):
     async def act(box: Outbox, taker: Taker, backlog: Backlog) -> None:
         for step in range(1, 2 * MOST_POINTS + 2):
-            box.put_metrics(step, {}, {"a": 1.0})
+            box.put_metrics([step], {}, {"a": [1.0]})
 
     taker = run(tmp_path, act, 503, 500, 429)
     assert len(set(taker.bodies[:4])) == 1
@@ -127,7 +127,7 @@ def test_committed_steps_are_told_when_they_have_been_taken():
         taker, told = Taker(503), asyncio.Queue[int]()
         box = outbox(taker, Backlog(Path("unused")), told.put, every=3600)
         delivery = asyncio.create_task(box.deliver())
-        box.put_metrics(1, {}, {"a": 1.0})
+        box.put_metrics([1], {}, {"a": [1.0]})
         box.put_checkpoint(Committed(step=1, files=[]))
         assert await told.get() == 1
         assert len(taker.bodies) == 2

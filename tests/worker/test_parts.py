@@ -155,8 +155,9 @@ def test_the_tail_holds_the_last_lines_and_the_one_that_is_open():
 @pytest.mark.parametrize(
     "line",
     [b"", b"{", b"[]", b'{"type": "unknown"}', b'{"type": "progress", "step": -1}', b'{"type": "progress", "step": 1, "more": 2}',
-     b'{"type": "metrics", "step": 1, "values": {"a": true}}', b'{"type": "metrics", "step": 1, "values": {"\\n": 1}}',
-     b'{"type": "metrics", "step": 1, "values": {"a": NaN}}', b"\xff"],
+     b'{"type": "metrics", "steps": [1], "values": {"a": [true]}}', b'{"type": "metrics", "steps": [1], "values": {"\\n": [1]}}',
+     b'{"type": "metrics", "steps": [1], "values": {"a": [NaN]}}',
+     b'{"type": "metrics", "steps": [1, 2], "values": {"a": [1]}}', b"\xff"],
 )  # fmt: skip
 def test_a_line_that_is_no_message_is_refused(line):
     with pytest.raises(Misspoken):
@@ -164,9 +165,9 @@ def test_a_line_that_is_no_message_is_refused(line):
 
 
 def test_messages_are_read():
-    metrics = read(b'{"type": "metrics", "step": 1, "labels": {"chain": "0"}, "values": {"a": 1, "b": "Infinity"}}')
+    metrics = read(b'{"type": "metrics", "steps": [1, 2], "labels": {"chain": "0"}, "values": {"a": [1, 2], "b": ["Infinity", 0]}}')
     assert isinstance(metrics, Metrics)
-    assert metrics.values == {"a": 1.0, "b": "Infinity"}
+    assert metrics.values == {"a": [1.0, 2.0], "b": ["Infinity", 0.0]}
     end = read(b'{"type": "end", "ending": "failed", "step": 3, "error": {"code": "oom", "message": "a\\u0000b", "param": null}}')
     assert isinstance(end, End)
     assert end.error is not None
