@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-NAMES = ("step", "checkpoint", "start", "quality")
+NAMES = ("step", "checkpoint", "start", "quality", "accelerator")
 
 
 def main() -> None:

@@ -4,10 +4,13 @@ Goal: at most 1.02 at steps of 20 ms and more; at most 0.3 ms more below.
 
 While a job makes its first steps, its worker imports the libraries for the next one beside it: two seconds of one core. On a
 machine of two cores that shows, so the second half of the run, where it is over, is given beside the whole.
+
+`TORCH_PYTHON` names an interpreter with PyTorch (this one, if it has it): the same model in PyTorch runs in turn with the rest.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -53,12 +56,34 @@ def through_the_service(client: Client, job: dict[str, Any]) -> tuple[float, flo
     return statistics.fmean(seconds[10:]), statistics.fmean(seconds[len(seconds) // 2 :]), submitted.resolved_spec or {}
 
 
-def by_hand(spec: dict[str, Any], text: Path, steps: int, folder: Path) -> float:
-    """The same in a process of its own without the service."""
-    (folder / "spec.json").write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "benchmarks.plain_loop", str(folder / "spec.json"), str(text), str(steps)]
+def by_hand(python: str, loop: str, spec: dict[str, Any], text: Path, steps: int) -> float:
+    """Seconds per step of the same model in a process of its own without the service."""
+    (text.parent / "spec.json").write_text(json.dumps(spec))
+    command = [python, "-m", f"benchmarks.{loop}", str(text.parent / "spec.json"), str(text), str(steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     return float(done.stdout.split()[-1])
+
+
+def torch_python() -> str | None:
+    """An interpreter that has PyTorch."""
+    python = os.environ.get("TORCH_PYTHON", sys.executable)
+    found = subprocess.run([python, "-c", "import torch, numpy"], capture_output=True, check=False)
+    return python if found.returncode == 0 else None
+
+
+def measure(client: Client, text: Path, dataset: str, size: str) -> dict[str, list[float]]:
+    """Milliseconds per step of each peer, in as many rounds, each peer in turn."""
+    model, batch_size, steps = SIZES[size]
+    torch = torch_python()
+    found: dict[str, list[float]] = {"whole": [], "second half": [], "by hand": [], "PyTorch": []}
+    for _ in range(ROUNDS):
+        whole, half, spec = through_the_service(client, document(model, batch_size, steps, dataset))
+        found["whole"].append(1000 * whole)
+        found["second half"].append(1000 * half)
+        found["by hand"].append(1000 * by_hand(sys.executable, "plain_loop", spec, text, steps))
+        if torch is not None:
+            found["PyTorch"].append(1000 * by_hand(torch, "torch_loop", spec, text, steps))
+    return found
 
 
 def main() -> None:
@@ -70,20 +95,17 @@ def main() -> None:
         sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:60]
         text.write_text("".join(path.read_text("utf-8", errors="ignore") for path in sources))
         dataset = client.datasets.upload(text, format="text").id
-        for size, (model, batch_size, steps) in SIZES.items():
-            whole, half, theirs = [], [], []
-            for _ in range(ROUNDS):
-                seconds, later, spec = through_the_service(client, document(model, batch_size, steps, dataset))
-                whole.append(1000 * seconds)
-                half.append(1000 * later)
-                theirs.append(1000 * by_hand(spec, text, steps, Path(name)))
-            for part, ours in (("whole", whole), ("second half", half)):
-                ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-                more = [a - b for a, b in zip(ours, theirs, strict=True)]
-                rows.append([f"{size}, {part}", spread(ours, " ms"), spread(theirs, " ms"), spread(ratios), spread(more, " ms")])
+        for size in SIZES:
+            found = measure(client, text, dataset, size)
+            for part, peer in itertools.product(("whole", "second half"), ("by hand", "PyTorch")):
+                if found[peer]:
+                    ratios = [a / b for a, b in zip(found[part], found[peer], strict=True)]
+                    more = [a - b for a, b in zip(found[part], found[peer], strict=True)]
+                    milliseconds = (spread(found[part], " ms"), spread(found[peer], " ms"))
+                    rows.append([f"{size}, {part}", peer, *milliseconds, spread(ratios), spread(more, " ms")])
     show(
         f"Seconds per step, {ROUNDS} interleaved runs: median (min to max)",
-        ["model", "service", "by hand", "ratio", "difference"],
+        ["model", "peer", "service", "peer's", "ratio", "difference"],
         rows,
     )
 
