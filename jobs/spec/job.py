@@ -20,7 +20,7 @@ from jobs.spec.numerics import check_precision
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
 from jobs.spec.reading import read_fields
-from jobs.spec.resolve import resolve, warn_of_resolved
+from jobs.spec.resolve import resolve, total_of, warn_of_resolved
 from jobs.spec.strict import as_object
 from jobs.spec.train import Train
 
@@ -207,7 +207,7 @@ def _finish(document: Any, draft: Draft) -> Spec:
         devices_open=draft.parts["placement"].open_axis is not None,
         memory_bytes=None if gib is None else int(gib * GIB),
         needs=sorted(_needs(draft.kind, resolved)),
-        total=resolved["steps"] if draft.kind == "train" else resolved["num_warmup"] + resolved["num_samples"],
+        total=total_of(resolved),
         unit="step" if draft.kind == "train" else "draw",
         warnings=warnings,
     )

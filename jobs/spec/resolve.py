@@ -9,7 +9,7 @@ from typing import Any
 from jobs.errors import Issue
 from jobs.spec import stop
 from jobs.spec.binding import Binding
-from jobs.spec.checkpoint import McmcCheckpoint, TrainCheckpoint
+from jobs.spec.checkpoint import McmcCheckpoint, TrainCheckpoint, warn_of_keep_every
 from jobs.spec.data import Data
 from jobs.spec.draft import Draft
 from jobs.spec.envelope import SPEC_VERSION
@@ -33,6 +33,12 @@ def warn_of_resolved(resolved: Mapping[str, Any]) -> Iterator[Issue]:
     if keep is not None:
         save_every, eval_every = resolved["checkpoint"].get("every_steps"), resolved.get("eval_every")
         yield from stop.warn_of_best(resolved["kind"], keep["metric"], save_every, eval_every)
+    yield from warn_of_keep_every(resolved["checkpoint"], total_of(resolved))
+
+
+def total_of(resolved: Mapping[str, Any]) -> int:
+    """Steps, or transitions of every chain, after which a job is done."""
+    return resolved["steps"] if resolved["kind"] == "train" else resolved["num_warmup"] + resolved["num_samples"]
 
 
 def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:

@@ -239,7 +239,8 @@ checkpoints = Table(
     Column("manifest", Document, nullable=False),  # {files: [File], outputs: [File and the key where it lies]}
     Column("manifest_sha256", String(64), nullable=False),
     Column("pinned", Boolean, nullable=False, server_default=text("false")),
-    Column("expires_at", Instant),
+    Column("expires_at", Instant),  # by its owner's word: kept until then
+    Column("lapses_at", Instant),  # by the job's `ttl_seconds`: kept no longer than that
     Column("created_at", Instant, nullable=False),
 )
 

@@ -79,7 +79,8 @@ def commit(
     arrival.require(write.connection, context.store, folder, committed.files, "/files")
     artifacts.keep(write, context, job, attempt, committed.fresh, shares_folder)
     row = _row(job, folder, committed, artifacts.keys_of(write, context, job, attempt, committed.outputs))
-    replaced = checkpoints.save(write.connection, row)
+    lifetime = retention.lifetime(committed.step, job.resolved_spec["checkpoint"])
+    replaced = checkpoints.save(write.connection, row, lifetime)
     if replaced is not None and replaced != folder.prefix:
         uploads.forget_below(write.connection, replaced.split("/")[2], replaced)
         write.after(partial(context.store.delete, replaced))
@@ -169,10 +170,13 @@ def forget_corrupt(write: Write, context: Context, job_id: str, step: int) -> bo
 def change(write: Write, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
     """Set `pinned` or `expires_at` of a checkpoint; the job's policy acts on it with the next commit, or when it expires.
 
+    Who says when it expires, or that it does not, takes the place of the job's `ttl_seconds`.
+
     Raises:
         NotFound: it has just been deleted.
     """
-    changed = checkpoints.change(write.connection, row.job_id, row.step, values) if values else row
+    settled = values | {"lapses_at": None} if "expires_at" in values else values
+    changed = checkpoints.change(write.connection, row.job_id, row.step, settled) if settled else row
     if changed is None:
         raise _no_such()
     return changed
@@ -222,7 +226,7 @@ def _no_such() -> NotFound:
 
 def shown(row: Row[Any]) -> Checkpoint:
     """A checkpoint as users see it."""
-    expires_at: int | None = row.expires_at
+    expires_at: int | None = row.lapses_at if row.expires_at is None else row.expires_at
     return Checkpoint(
         job_id=row.job_id,
         step=row.step,

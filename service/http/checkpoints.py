@@ -49,7 +49,10 @@ class CheckpointList(Listing[checkpoints.Checkpoint]):
 
 
 class CheckpointPatch(Document):
-    """What of a checkpoint can be changed. `pinned`: never deleted by itself. `expires_at`: kept until then, deleted after."""
+    """What of a checkpoint can be changed.
+
+    `pinned`: never deleted by itself. `expires_at`: kept until then, deleted after; null ends a `ttl_seconds` too.
+    """
 
     pinned: bool = False
     expires_at: Instant | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, delete, exists, select, update
+from sqlalchemy import Column, delete, exists, func, select, update
 from sqlalchemy.engine import Connection, Row
 
 from jobs.states import TERMINAL
@@ -16,22 +16,24 @@ BRIEF: list[Column[Any]] = [column for column in checkpoints.c if column.name !=
 """A checkpoint without its list of files, which can be long."""
 
 
-def save(connection: Connection, row: Mapping[str, Any]) -> str | None:
+def save(connection: Connection, row: Mapping[str, Any], lifetime: int | None) -> str | None:
     """Insert a checkpoint, or put it in the place of the one its step has, whose pin and expiry it inherits.
 
     Args:
         connection: a write transaction that holds the job.
-        row: every column but `pinned`, `expires_at` and `created_at`.
+        row: every column but `pinned` and the instants.
+        lifetime: microseconds from now after which it lapses; None if it never does.
 
     Returns:
         The prefix of the checkpoint it replaced, if there was one.
     """
     here = (checkpoints.c.job_id == row["job_id"], checkpoints.c.step == row["step"])
-    statement = insert_once(connection, checkpoints).values(**row, created_at=now_us()).returning(checkpoints.c.step)
+    instants = {"created_at": now_us(), "lapses_at": None if lifetime is None else now_us() + lifetime}
+    statement = insert_once(connection, checkpoints).values(**row, **instants).returning(checkpoints.c.step)
     if connection.execute(statement).one_or_none() is not None:
         return None
     replaced: str = connection.execute(select(checkpoints.c.prefix).where(*here)).scalar_one()
-    connection.execute(update(checkpoints).where(*here).values(**row, created_at=now_us()))
+    connection.execute(update(checkpoints).where(*here).values(**row, **instants))
     return replaced
 
 
@@ -85,11 +87,14 @@ def read_by_live_jobs(connection: Connection, job_id: str) -> set[int]:
 
 
 def jobs_with_expired(connection: Connection, limit: int) -> Sequence[str]:
-    """Jobs that have a checkpoint past its `expires_at`, neither pinned nor their newest."""
+    """Jobs that have a checkpoint whose time is over, neither pinned nor their newest nor the start of a live job."""
     newer = checkpoints.alias("newer")
     replaced = exists().where(newer.c.job_id == checkpoints.c.job_id, newer.c.step > checkpoints.c.step)
-    over = (checkpoints.c.expires_at < now_us(), checkpoints.c.pinned.is_(False), replaced)
-    return connection.execute(select(checkpoints.c.job_id).where(*over).distinct().limit(limit)).scalars().all()
+    here = (jobs.c.init_from_job == checkpoints.c.job_id, jobs.c.init_from_step == checkpoints.c.step)
+    read = exists().where(*here, jobs.c.status.not_in([status.value for status in TERMINAL]))
+    over = func.coalesce(checkpoints.c.expires_at, checkpoints.c.lapses_at) < now_us()
+    query = select(checkpoints.c.job_id).where(over, checkpoints.c.pinned.is_(False), replaced, ~read)
+    return connection.execute(query.distinct().limit(limit)).scalars().all()
 
 
 def written_by(connection: Connection, job_id: str, step: int) -> str | None:

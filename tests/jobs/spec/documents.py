@@ -82,6 +82,8 @@ def language() -> dict[str, Any]:
             "every_seconds": None,
             "keep_latest": 3,
             "keep_best": {"metric": "eval/loss", "mode": "min", "count": 1},
+            "keep_every": None,
+            "ttl_seconds": None,
         },
         "stop": {"on_nonfinite": "fail", "metric": "eval/loss", "mode": "min", "patience": 5},
         "debug": {"disable_jit": False, "nans": False, "log_compiles": False},

@@ -202,6 +202,8 @@ def test_a_sampler_goes_on_with_its_chains():
         (language, {"/eval_every": 150}, [("/checkpoint/keep_best/metric", "seldom_measured")]),
         (text, {"/checkpoint": {"keep_best": {"metric": "eval/loss"}}}, [("/checkpoint/keep_best/metric", "never_measured")]),
         (text, {"/checkpoint": {"every_steps": 500}}, [("/checkpoint/every_steps", "never_reached")]),
+        (text, {"/checkpoint": {"every_steps": 20, "keep_every": 33}}, [("/checkpoint/keep_every", "never_reached")]),
+        (schools, {"/checkpoint/keep_every": 7}, [("/checkpoint/keep_every", "never_reached")]),
         (text, {"/mesh": {"axes": {"data": 2}, "sharding": "replicated"}}, [("/mesh/axes/data", "unused_axis")]),
         (language, {"/stop/patience": GONE}, [("/stop/patience", "no_effect")]),
         (language, {"/steps": 100, "/eval_every": 10}, [

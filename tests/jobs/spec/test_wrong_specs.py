@@ -206,6 +206,8 @@ WRONG = [
     (language, {"/stop/metric": None}, [("/stop/metric", "requires")], "patience needs a metric"),
     (language, {"/stop/metric": "eval/los"}, [("/stop/metric", "unknown_value")], 'did you mean "eval/loss"'),
     (language, {"/checkpoint/keep_best/mode": "maximum"}, [("/checkpoint/keep_best/mode", "unknown_value")], '"min" or "max"'),
+    (language, {"/checkpoint/keep_every": 0}, [("/checkpoint/keep_every", "out_of_range")], "at least 1"),
+    (language, {"/checkpoint/ttl_seconds": 0.5}, [("/checkpoint/ttl_seconds", "out_of_range")], "at least 1"),
     (language, {"/checkpoint/every_step": 1}, [("/checkpoint/every_step", "unknown_field")], 'did you mean "every_steps"'),
     (text, {"/precision": {"params": "float64"}}, [("/precision/params", "requires")], "precision.x64"),
     (schools, {"/precision": {"compute": "bfloat16"}}, [("/precision/compute", "conflict")], "float32"),

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from datetime import datetime, timedelta
 
 import pytest
 
 from jobs.errors import Issue
 from jobs.protocol import Committed
+from service.db.queries import checkpoints as rows
 from service.db.queries import jobs, uploads
 from service.db.queries.uploads import Upload
 from service.domain import checkpoints, retention
@@ -51,6 +53,23 @@ def test_pinned_unexpired_and_needed_stay():
     ]
     assert choose(all_of_them, {"keep_latest": 1}, now=10, needed={5}) == [3, 6]
     assert choose(all_of_them, {"keep_latest": None}, now=10, needed={5}) == [3]
+
+
+def test_multiples_of_keep_every_stay_for_good():
+    assert choose(kept(0, 5, 10, 15, 20, 25, 30), {"keep_latest": 1, "keep_every": 10}, now=0, needed=set()) == [0, 5, 15, 25]
+
+
+def test_what_has_lapsed_goes_although_the_policy_would_keep_it():
+    all_of_them = [
+        Kept(1, {}, pinned=True, expires_at=None, lapses_at=5),
+        Kept(2, {}, pinned=False, expires_at=11, lapses_at=5),
+        Kept(3, {}, pinned=False, expires_at=None, lapses_at=5),
+        Kept(4, {}, pinned=False, expires_at=None, lapses_at=15),
+        Kept(5, {}, pinned=False, expires_at=None, lapses_at=5),
+        Kept(6, {}, pinned=False, expires_at=None, lapses_at=5),
+    ]
+    assert choose(all_of_them, {"keep_latest": None}, now=10, needed={5}) == [3]
+    assert choose(all_of_them, {"keep_latest": 2}, now=10, needed=set()) == [3, 4, 5]
 
 
 def test_a_committed_checkpoint_is_listed(world):
@@ -225,6 +244,55 @@ def test_the_sweep_deletes_what_has_expired_but_never_the_newest(world):
     assert world.steps(job_id) == [20, 30]
     with world.write() as write:
         assert retention.sweep(write, world.context) == 0
+
+
+def lapse(world, job_id, *steps):
+    """As if the time to live of these checkpoints had gone by."""
+    with world.write() as write:
+        for step in steps:
+            assert rows.change(write.connection, job_id, step, {"lapses_at": 1}) is not None
+
+
+def sweep(world):
+    with world.write() as write:
+        return retention.sweep(write, world.context)
+
+
+def test_checkpoints_lapse_by_the_job_s_time_to_live(world):
+    job_id = world.new_job({"keep_latest": None, "keep_every": 20, "ttl_seconds": 3600.0})
+    attempt_id = world.attempt(job_id)
+    for step in (10, 20, 30, 40, 50):
+        world.commit(job_id, attempt_id, step)
+    listed = {one["step"]: one for one in world.get(f"/v1/jobs/{job_id}/checkpoints").json()["data"]}
+    assert [step for step, one in listed.items() if one["expires_at"] is None] == [20, 40]
+    lived = instant(listed[10]["expires_at"]) - instant(listed[10]["created_at"])
+    assert abs(lived - timedelta(hours=1)) < timedelta(seconds=1)  # the clock is read twice
+    assert sweep(world) == 0
+    lapse(world, job_id, 10, 50)
+    assert sweep(world) == 1
+    assert world.steps(job_id) == [20, 30, 40, 50]
+    assert sweep(world) == 0
+
+
+def test_a_pin_an_expiry_of_one_s_own_and_a_live_reader_outlast_the_time_to_live(world):
+    job_id = world.new_job({"keep_latest": None, "ttl_seconds": 3600.0})
+    attempt_id = world.attempt(job_id)
+    for step in (10, 20, 30, 40, 50):
+        world.commit(job_id, attempt_id, step)
+    path = f"/v1/jobs/{job_id}/checkpoints"
+    lapse(world, job_id, 10, 20, 30, 40)
+    world.patch(f"{path}/10", json={"pinned": True})
+    assert world.patch(f"{path}/20", json={"expires_at": None}).json()["expires_at"] is None
+    world.patch(f"{path}/30", json={"expires_at": "2999-01-01T00:00:00Z"})
+    reader = world.new_job(source=(job_id, 40, "params"), status="queued")
+    assert sweep(world) == 0
+    world.change_job(reader, status="failed")
+    assert sweep(world) == 1
+    assert world.steps(job_id) == [10, 20, 30, 50]
+
+
+def instant(text):
+    return datetime.fromisoformat(text)
 
 
 WRONG_PATCHES = [
