@@ -131,13 +131,17 @@ class Assignment(Document):
 
 
 class Heartbeat(Document):
-    """`POST /v1/attempts/{id}/heartbeat`: still here. `handled` is the last `Beat.sequence` whose command was carried out."""
+    """`POST /v1/attempts/{id}/heartbeat`: still here.
+
+    `handled` is the last `Beat.sequence` whose command was carried out; `seconds` by phase are those so far.
+    """
 
     fence: Fence
     step: Step
     phase: Annotated[Phase, Field(strict=False)]
     last_step_at: Name | None = None
     handled: Size = 0
+    seconds: dict[Name, float] = Field(default_factory=dict)
 
 
 class Beat(Document):

@@ -16,6 +16,7 @@ from jobs.programs.registry import build_program
 from worker import checkpoint, devices
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
+from worker.compilations import Compilations
 from worker.ledger import Ledger
 from worker.run import Run
 from worker.talk import Talk
@@ -28,7 +29,8 @@ def run(channel: Channel, start: Message) -> None:
         channel: to and from the agent.
         start: the agent's `start` message (`worker.channel`).
     """
-    ledger = Ledger("assigned")
+    # A child that was still importing when it was given its work has kept the attempt waiting since then.
+    ledger = Ledger("importing", start["sent_at"])
     talk = Talk(channel, ledger)
     talk.listen()
     resume = start["assignment"]["resume"]
@@ -45,12 +47,15 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     assignment = start["assignment"]
     spec: dict[str, Any] = assignment["spec"]
     directory = Path(start["directory"])
+    talk.ledger.enter("device_init")
     devices.configure(start["cpu_devices"], start["device_ids"], start["compile_cache"], spec)
     outputs = Outputs(Path(start["outputs"]), began_at)
+    compilations = Compilations(lambda: talk.ledger.phase, talk.event)
     with talk.interruptible(began_at):
-        talk.enter("restoring" if start["resume"] else "compiling", began_at)
         found = devices.describe()
         talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
+        compilations.watch()
+        talk.enter("restoring" if start["resume"] else "compiling", began_at)
         dataset = assignment["dataset"]
         path = Path(start["dataset"]) if start["dataset"] else None
         program = build_program(spec, assignment["mesh_axes"], path, dataset["format"] if dataset else None)
@@ -58,7 +63,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         talk.enter("compiling", began_at)
         _compile(talk, program, state)
     saver = _saver(talk, outputs, directory, assignment)
-    end = Run(program, outputs, saver, talk, spec["checkpoint"]["every_seconds"]).go(state)
+    end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
     saver.close()
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
 

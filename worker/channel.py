@@ -4,17 +4,17 @@ The child's standard output and error are its log and go another way; these line
 
 From the agent, first and once:
     {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
-     "dataset": "/…" | null, "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null}
+     "dataset": "/…" | null, "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null, "sent_at": 12.5}
     `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
     `outputs`: the folder of outputs (`outputs/` below `directory`), where the verified outputs of `resume` lie already.
-    `dataset`: a verified data file.
+    `dataset`: a verified data file. `sent_at`: when this was sent, by the machine's monotonic clock.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
 
 From the child:
     {"type": "devices", "platform": "cpu", "device_kind": "cpu", "count": 8}
-    {"type": "phase", "phase": "compiling", "step": 0}
-    {"type": "progress", "step": 12}                     a step that is done on the devices
+    {"type": "phase", "phase": "compiling", "step": 0, "seconds": {…}}
+    {"type": "progress", "step": 12, "seconds": {…}}     a step that is done on the devices; seconds by phase so far
     {"type": "metrics", "steps": [11, 12], "labels": {}, "values": {"train/loss": [2.5, "NaN"]}}    or "Infinity", "-Infinity"
     {"type": "checkpoint", "step": 200, "metrics": {…}, "outputs": ["draws/00000250.npz", …]}   durable; all outputs up to the step
     {"type": "event", "event": "compile.finished", "data": {…}}

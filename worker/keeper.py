@@ -158,6 +158,7 @@ class Keeper:
         self._start(inputs)
         end = await self._listen(committer)
         outcome = await self._see_gone(end)
+        self._standing.enter("finalizing")
         await printing
         committer.close()
         await commits
@@ -189,6 +190,7 @@ class Keeper:
                 "cpu_devices": self._equipment.cpu_devices,
                 "device_ids": self._equipment.device_ids,
                 "compile_cache": str(self._equipment.compile_cache),
+                "sent_at": self._started,
             }
         )
         self._orders.begin()
@@ -212,8 +214,10 @@ class Keeper:
                 self._outbox.put_metrics(message.steps, message.labels, message.values)
             case Progress():
                 self._progress(message.step)
+                self._standing.spend(message.seconds)
             case Phased():
                 self._standing.enter(message.phase)
+                self._standing.spend(message.seconds)
                 self._orders.hear_phase(message.phase)
             case Checkpointed():
                 self._progress(message.step)
@@ -246,21 +250,21 @@ class Keeper:
                 await self._child.wait()
         gone = await self._child.stop()
         self._orders.close()
-        self._standing.enter("finalizing")
         if self._doom is not None:
-            return _failed(self._doom)
+            return _failed(self._doom, seconds=self._standing.seconds_until_now())
         if end is not None:
             error = _as_error(end.error) if end.error else None
             return Outcome(end.ending, error, self._corrupt_step(error), end.seconds, end.result)
+        seconds = self._standing.seconds_until_now()
         if self._orders.overdue:
-            return Outcome(self._orders.ending)
+            return Outcome(self._orders.ending, seconds=seconds)
         # The log's last words are part of the diagnosis.
-        return Outcome("failed", _as_error(diagnose(gone, self._tail.text, self._kills)))
+        return Outcome("failed", _as_error(diagnose(gone, self._tail.text, self._kills)), seconds=seconds)
 
     async def _settled(self, outcome: Outcome, end: End | None, committer: Committer) -> Outcome:
         """The outcome with its artifacts; a failure to keep bytes, found meanwhile, outweighs it."""
         if self._doom is not None:
-            return _failed(self._doom)
+            return _failed(self._doom, seconds=outcome.seconds)
         try:
             return replace(outcome, artifacts=await committer.artifacts(end.artifacts if end else []))
         except JobError as error:
@@ -316,8 +320,8 @@ class Keeper:
         self._child.kill()
 
 
-def _failed(error: JobError, corrupt_step: int | None = None) -> Outcome:
-    return Outcome("failed", error, corrupt_step)
+def _failed(error: JobError, corrupt_step: int | None = None, seconds: dict[str, float] | None = None) -> Outcome:
+    return Outcome("failed", error, corrupt_step, seconds or {})
 
 
 def _as_error(failure: Failure) -> JobError:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from jobs.protocol import Beat, Heartbeat
@@ -26,12 +26,19 @@ MOST_BEAT_SECONDS = 5.0
 
 @dataclass
 class Standing:
-    """Where an attempt stands: what its beats say. `handled`: sequence of the last command carried out."""
+    """Where an attempt stands: what its beats say.
+
+    Attributes:
+        handled: sequence of the last command carried out.
+        seconds: by phase, as its child last told.
+    """
 
     step: int = 0
     phase: Phase = Phase.ASSIGNED
     last_step_at: str | None = None
     handled: int = 0
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    _told_at: float = 0.0
 
     def advance(self, step: int) -> None:
         """A step is done. Steps never go back within an attempt."""
@@ -43,6 +50,17 @@ class Standing:
         """A phase begins. One that this version does not know leaves the old one standing."""
         with suppress(ValueError):
             self.phase = Phase(phase)
+
+    def spend(self, seconds: dict[str, float]) -> None:
+        """The child has told where its time went."""
+        self.seconds, self._told_at = seconds, time.monotonic()
+
+    def seconds_until_now(self) -> dict[str, float]:
+        """Where a child's time went that has told no more of it: what has passed since belongs to the phase it was in."""
+        if not self.seconds:
+            return {}
+        phase = self.phase.value
+        return self.seconds | {phase: self.seconds.get(phase, 0.0) + time.monotonic() - self._told_at}
 
 
 class Lease:
@@ -119,6 +137,7 @@ class Lease:
                 phase=standing.phase,
                 last_step_at=standing.last_step_at,
                 handled=standing.handled,
+                seconds=standing.seconds,
             ),
         )
         self._lease_seconds = beat.lease_seconds

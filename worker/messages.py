@@ -36,6 +36,7 @@ class Phased(Document):
     type: Literal["phase"]
     phase: Name
     step: Step
+    seconds: dict[Name, float] = Field(default_factory=dict[str, float])
 
 
 class Progress(Document):
@@ -43,6 +44,7 @@ class Progress(Document):
 
     type: Literal["progress"]
     step: Step
+    seconds: dict[Name, float] = Field(default_factory=dict[str, float])
 
 
 class Metrics(Document):

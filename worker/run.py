@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,10 @@ import jax
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Measurement, Program, State
 from worker.checkpoint import Saver
-from worker.talk import ENDING_OF, Talk
+from worker.compilations import Compilations
+from worker.ledger import DATA_WAIT
+from worker.pace import Pace
+from worker.talk import ENDING_OF, Abandoned, Talk
 
 BLOCKS_IN_FLIGHT = 2
 """Blocks dispatched and not yet waited for: enough to keep the devices busy, few enough that batches do not fill their memory."""
@@ -38,11 +42,22 @@ class Run:
         outputs: what it has put out so far.
         saver: where states are kept.
         talk: to whom it reports.
+        compilations: counts those that should not be.
         every_seconds: save also when so much time has passed since the last save.
     """
 
-    def __init__(self, program: Program, outputs: Outputs, saver: Saver, talk: Talk, every_seconds: float | None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        outputs: Outputs,
+        saver: Saver,
+        talk: Talk,
+        compilations: Compilations,
+        every_seconds: float | None,
+    ) -> None:
         self._program, self._outputs, self._saver, self._talk = program, outputs, saver, talk
+        self._compilations = compilations
+        self._pace = Pace(talk.event)
         self._every_seconds = every_seconds
         self._flight: deque[Block] = deque()
         self._saved = -1
@@ -65,22 +80,48 @@ class Run:
                 return End(ENDING_OF[talk.command], state.step)
             talk.handled()
             talk.enter(program.phase(state), state.step)
-            state, block = program.advance(state)
-            self._put_out(block)
+            if self._fetch(state):
+                before = state.step
+                state, block = program.advance(state)
+                self._put_out(block)
+                self._pace.done(block.step - before, block.step)
+
+    def _fetch(self, state: State) -> bool:
+        """Wait for the next block's data. False: a command that ends the attempt came before it."""
+        self._pace.begin()
+        try:
+            with self._talk.abandonable():
+                self._program.fetch(state)
+        except Abandoned:
+            return False
+        self._talk.ledger.book(DATA_WAIT, self._pace.fetched())
+        return True
 
     def _put_out(self, block: Block) -> None:
-        for measurement in block.metrics:
+        for measurement in self._with_figures(block.metrics):
             self._talk.measure(measurement)
         self._flight.append(block)
         self._settle(0 if block.draws is not None else BLOCKS_IN_FLIGHT)
         if block.draws is not None:
             self._outputs.keep_draws(block.step, block.draws)
 
+    def _with_figures(self, metrics: list[Measurement]) -> Iterator[Measurement]:
+        """What a block measured, with what only the loop knows of it."""
+        for measurement in metrics:
+            figures = {"recompilations": float(self._compilations.repeated)}
+            if measurement.label is not None:
+                yield measurement
+                yield Measurement(measurement.step, figures)
+            else:
+                figures["data_wait_seconds"] = self._pace.wait_since_logged()
+                yield Measurement(measurement.step, {**measurement.values, **figures})
+
     def _settle(self, left: int) -> None:
         """Wait until at most `left` blocks are in flight."""
         while len(self._flight) > left:
             block = self._flight.popleft()
             self._program.settle(block)
+            self._compilations.settle()
             self._record(block)
             self._tell_progress(block.step)
 
@@ -94,7 +135,7 @@ class Run:
     def _tell_progress(self, step: int) -> None:
         if time.monotonic() - self._told > PROGRESS_SECONDS:
             self._told = time.monotonic()
-            self._talk.send({"type": "progress", "step": step})
+            self._talk.send({"type": "progress", "step": step, "seconds": self._talk.ledger.seconds()})
 
     def _evaluate(self, state: State) -> bool:
         """Evaluate where it is due and has not been done. Tells whether this step has all that belongs to it."""
@@ -105,6 +146,7 @@ class Run:
         values = self._program.evaluate(state, self._outputs, self._talk.leaving)
         if values is None:
             return False
+        self._compilations.settle()
         self._outputs.measure(state.step, values, evaluated=True)
         self._talk.measure(Measurement(state.step, values))
         # A run resumed at a step whose evaluation had been cut short lists the checkpoint anew, with what it now knows.
@@ -123,6 +165,7 @@ class Run:
         self._talk.enter("checkpointing", state.step)
         if self._saver.save(state, self._outputs.at(state.step), must=must):
             self._saved = state.step
+            self._compilations.settle()
         else:
             self._talk.event("checkpoint.skipped", step=state.step, reason="the checkpoint before it is still being written")
 

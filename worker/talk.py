@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,10 @@ MOST_ROWS = 500
 """Steps in one message."""
 
 
+class Abandoned(BaseException):
+    """What the loop waited for is given up, because a command ends the attempt. No library may take it for an error of its own."""
+
+
 class Talk:
     """Reports to the agent, and hears its commands.
 
@@ -45,12 +50,17 @@ class Talk:
         self._urgent = threading.Event()
         self._command: Message | None = None
         self._interruptible_at: int | None = None
+        self._waits = False
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._write, name="reports", daemon=True)
         self._writer.start()
 
     def listen(self) -> None:
-        """Hear commands from now on. The process ends when the agent's end of the pipe closes: nobody is left to work for."""
+        """Hear commands from now on. The process ends when the agent's end of the pipe closes: nobody is left to work for.
+
+        Call it from the main thread: signals wake no other.
+        """
+        signal.signal(signal.SIGUSR2, self._abandon)
         threading.Thread(target=self._hear, name="commands", daemon=True).start()
 
     # -- reports -------------------------------------------------------------------------------------------------------------
@@ -67,7 +77,7 @@ class Talk:
     def enter(self, phase: str, step: int) -> None:
         """Tell what the attempt is doing."""
         if self.ledger.enter(phase):
-            self.send({"type": "phase", "phase": phase, "step": step})
+            self.send({"type": "phase", "phase": phase, "step": step, "seconds": self.ledger.seconds()})
 
     def event(self, event: str, **data: Any) -> None:
         """Tell of something that happened."""
@@ -121,11 +131,29 @@ class Talk:
             with self._lock:
                 self._interruptible_at = None
 
+    @contextmanager
+    def abandonable(self) -> Iterator[None]:
+        """While inside, a command that ends the attempt raises Abandoned, even out of a wait that has no end."""
+        self._waits = True
+        try:
+            if self.leaving():
+                raise Abandoned
+            yield
+        finally:
+            self._waits = False
+
+    def _abandon(self, *_: object) -> None:
+        if self._waits and self.leaving():
+            self._waits = False
+            raise Abandoned
+
     def _hear(self) -> None:
         for message in self._channel.receive():
             with self._lock:
                 self._command = message
                 self._leave_if_told()
+            if self.leaving():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
         os._exit(1)
 
     def _leave_if_told(self) -> None:

@@ -87,6 +87,9 @@ class McmcProgram:
             ahead = not self.spec["debug"]["disable_jit"]
             self._run = run.lower(state.sections, jnp.int32(0)).compile() if ahead else run
 
+    def fetch(self, state: State) -> None:
+        """All data is on the devices."""
+
     def advance(self, state: State) -> tuple[State, Block]:
         """Transitions up to the next block edge."""
         if self._run is None:

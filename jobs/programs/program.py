@@ -93,6 +93,10 @@ class Program(Protocol):
         """The phase in which the next block runs: `training`, `warmup`, `sampling`."""
         ...
 
+    def fetch(self, state: State) -> None:
+        """Wait for the data that the next block needs. `advance` does so itself where it has not been done."""
+        ...
+
     def advance(self, state: State) -> tuple[State, Block]:
         """One block further. The given state's arrays are donated: they must not be used again."""
         ...

@@ -50,6 +50,7 @@ class TrainProgram:
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
         self._step: Callable[..., Any] | None = None
         self._feed: datasets.Feed | None = None
+        self._batch: datasets.Batch | None = None
         self._clock = time.perf_counter()
 
     def init(self) -> State:
@@ -65,6 +66,7 @@ class TrainProgram:
     def place(self, step: int, sections: Sections, position: dict[str, int]) -> State:
         """Take up a state and put the data where it stood."""
         data = self.spec["data"]
+        self._batch = None
         self._feed = datasets.Feed(self.objective.source, data["batch_size"], data["shuffle_seed"], position["next_index"])
         return State(step, sections, position)
 
@@ -82,11 +84,19 @@ class TrainProgram:
             self._step = step.lower(state.sections, self._sharded(self.objective.example())).compile() if ahead else step
         self._clock = time.perf_counter()
 
+    def fetch(self, state: State) -> None:
+        """Wait for the next batch."""
+        if self._feed is None:
+            raise RuntimeError("place comes before fetch")
+        if self._batch is None:
+            self._batch = next(self._feed)
+
     def advance(self, state: State) -> tuple[State, Block]:
         """One optimizer step on the next batch."""
-        if self._step is None or self._feed is None:
+        self.fetch(state)
+        if self._step is None or self._feed is None or self._batch is None:
             raise RuntimeError("compile and place come before advance")
-        batch = self._sharded(next(self._feed))
+        batch, self._batch = self._sharded(self._batch), None
         with jax.set_mesh(self.layout.mesh):
             sections, metrics = self._step(state.sections, batch)
         step = state.step + 1

@@ -41,7 +41,8 @@ def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
     job = attempts.renew(change.connection, attempt_id, beat.fence, standing, lease_us)
     if job is None:
         raise refusal(attempts.get(change.connection, attempt_id))
-    attempts.change(change.connection, attempt_id, standing | {"last_step_at": beat.last_step_at})
+    spent = {"seconds": beat.seconds} if beat.seconds else {}
+    attempts.change(change.connection, attempt_id, standing | {"last_step_at": beat.last_step_at} | spent)
     job = _watch_deadline(change, _acknowledge(change, job, beat.handled), attempt_id)
     order = job.command if job.command_sequence > beat.handled else None
     return Beat(

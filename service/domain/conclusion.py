@@ -14,6 +14,7 @@ from service.domain import artifacts, checkpoints
 from service.domain.attempts import refusal
 from service.domain.endings import LOST, End, Spent, Verdict, decide
 from service.domain.instants import MICROSECONDS, microseconds, wire
+from service.domain.ledger import silent, without_lost
 from service.domain.lifecycle import Change, move
 
 
@@ -96,7 +97,10 @@ def _close(change: Change, attempt: Row[Any], told: Told) -> bool:
     cause = told.cause.model_dump() if told.cause is not None else None
     lost = 0 if told.ending == "succeeded" else max(0, told.step - safe)
     values = {"ended_at": change.now, "ending": told.ending, "cause": cause, "step": told.step, "steps_lost": lost, "phase": None}
-    attempts.change(change.connection, attempt.id, values | {"seconds": told.seconds})
+    wall = (change.now - attempt.started_at) / MICROSECONDS
+    seconds = silent(attempt.seconds, wall) if told.ending == "lost" else told.seconds or {}
+    spent = without_lost(seconds, told.step - (attempt.resumed_from or 0), lost)
+    attempts.change(change.connection, attempt.id, values | {"seconds": spent or None})
     attempts.release(change.connection, attempt.id)
     data = {"attempt_id": attempt.id, "number": attempt.number, "ending": told.ending, "step": told.step, "steps_lost": lost}
     change.tell(attempt.job_id, "attempt.ended", data | {"cause": cause})

@@ -70,6 +70,6 @@ def arrays(client: Client, job_id: str, step: int) -> dict[str, str]:
 
 def exact_metrics(client: Client, job_id: str) -> dict[str, list[float | None]]:
     """All series that do not depend on the clock."""
-    clocked = ("step_seconds", "tokens_per_second", "samples_per_second")
+    clocked = ("step_seconds", "tokens_per_second", "samples_per_second", "data_wait_seconds")
     series = client.jobs.metrics(job_id).series
     return {f"{each.name} {each.labels} {each.steps}": each.values for each in series if each.name not in clocked}

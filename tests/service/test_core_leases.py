@@ -7,6 +7,7 @@ import pytest
 from service.context import Context
 from service.db.transaction import Write
 from service.domain import sweeper
+from service.domain.ledger import without_lost
 from tests.service.core_driver import Api, Attempt, assert_problem, sampling, training, wait_for
 from tests.service.test_core_jobs import checkpointed
 
@@ -209,6 +210,30 @@ def test_workers_lost_too_often_fail_a_job(api: Api, context: Context):
     wait_for(lambda: api.job(attempt.job_id)["status"] == "failed")
     error = api.job(attempt.job_id)["error"]
     assert (error["code"], error["fault"], error["retryable"]) == ("worker_lost", "infra", True)
+
+
+def test_seconds_by_phase_are_shown_while_an_attempt_runs_and_when_it_is_lost(api: Api, context: Context):
+    attempt = claimed(api)
+    told = {"compiling": 0.5, "sampling": 2.0}
+    assert attempt.beat(40, seconds=told).status_code == 200
+    assert attempts(api, attempt.job_id)[0]["seconds"] == told
+    assert attempt.beat(40).status_code == 200
+    assert attempts(api, attempt.job_id)[0]["seconds"] == told
+    expire(context)
+    assert api.worker().claim().given["number"] == 2
+    seconds = attempts(api, attempt.job_id)[0]["seconds"]
+    assert (seconds["compiling"], seconds["sampling"]) == (0.5, 0.0)
+    assert seconds["lost_after_restart"] >= 2.0
+
+
+def test_the_time_of_steps_that_no_checkpoint_kept_is_lost_and_the_sum_stays(api: Api):
+    attempt = claimed(api)
+    told = {"compiling": 1.0, "warmup": 3.0, "sampling": 1.0}
+    attempt.finish("failed", 80, seconds=told, error={"code": "child_killed", "message": "It broke."})
+    seconds = attempts(api, attempt.job_id)[0]["seconds"]
+    assert seconds == {"compiling": 1.0, "warmup": 0.0, "sampling": 0.0, "lost_after_restart": 4.0}
+    assert without_lost(told, 80, 20) == {"compiling": 1.0, "warmup": 2.25, "sampling": 0.75, "lost_after_restart": 1.0}
+    assert without_lost(told, 80, 0) == told
 
 
 def test_a_claim_sweeps_by_itself(start, context: Context):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class ChildProcess:
         outputs: Path | None = None, what: str = "all", largest_file: int = resource.RLIM_INFINITY,
     ) -> None:  # fmt: skip
         self.folder, self.messages = folder, []
+        self.sent_at = self.ended_at = 0.0
         self._news = threading.Condition()
         down, self._down = os.pipe()
         self._up, up = os.pipe()
@@ -68,10 +70,11 @@ class ChildProcess:
             "resume": resumed,
             "dataset": {"format": form} if dataset else None,
         }
+        self.sent_at = time.monotonic()
         self.tell({
             "type": "start", "assignment": assignment, "directory": str(folder), "resume": str(resume) if resume else None,
             "outputs": str(outputs or folder / "outputs"), "dataset": str(dataset) if dataset else None, "cpu_devices": devices,
-            "device_ids": None, "compile_cache": str(specs.COMPILE_CACHE) if largest_file < 0 else None,
+            "device_ids": None, "sent_at": self.sent_at, "compile_cache": str(specs.COMPILE_CACHE) if largest_file < 0 else None,
         })  # fmt: skip
 
     def tell(self, message: Message) -> None:
@@ -110,7 +113,7 @@ class ChildProcess:
 
     def metrics(self) -> dict[tuple[int, str, str], float]:
         """All values that do not depend on the clock, by step, labels and name."""
-        clocked = ("step_seconds", "tokens_per_second", "samples_per_second")
+        clocked = ("step_seconds", "tokens_per_second", "samples_per_second", "data_wait_seconds")
         return {
             (step, str(m["labels"]), name): value
             for m in self.messages
@@ -131,6 +134,7 @@ class ChildProcess:
             for line in stream:
                 with self._news:
                     self.messages.append(decode(line))
+                    self.ended_at = time.monotonic()
                     self._news.notify_all()
         with self._news:
             self._over = True

@@ -39,9 +39,15 @@ def test_a_child_tells_its_way_from_devices_to_result(tmp_path: Path, text: Path
     assert (end["ending"], end["step"], kinds[-1]) == ("succeeded", 12, "end")
     assert child.checkpoints() == [4, 8, 12]
     assert end["result"]["final"]["step"] == 12
-    assert {"compiling", "training", "evaluating", "checkpointing", "finalizing"} <= set(end["seconds"])
+    phases = {"importing", "device_init", "compiling", "training", "data_wait", "evaluating", "checkpointing", "finalizing"}
+    assert phases == set(end["seconds"])
+    wall = child.ended_at - child.sent_at
+    assert abs(sum(end["seconds"].values()) - wall) <= 0.01 * wall
     assert [m["event"] for m in child.messages if m["type"] == "event"] == ["compile.finished"]
     assert [step for step, _, name in child.metrics() if name == "train/loss"] == list(range(1, 13))
+    assert {value for (_, _, name), value in child.metrics().items() if name == "recompilations"} == {0.0}
+    waits = [m["values"]["data_wait_seconds"] for m in child.messages if m["type"] == "metrics" and "train/loss" in m["values"]]
+    assert sum(map(len, waits)) == 12
     assert child.process.returncode == 0
 
 

@@ -97,6 +97,19 @@ def test_children_killed_at_any_time_are_reported_each_once(service, agent):
         assert steps == list(range(1, len(steps) + 1))
 
 
+def test_a_killed_childs_seconds_are_those_it_had_told_and_sum_to_its_time(service, agent):
+    told = {"importing": 0.25, "compiling": 0.5, "training": 0.125}
+    phase = {"type": "phase", "phase": "training", "step": 0}
+    job = service.submit([["send", phase], ["send", {"type": "progress", "step": 1, "seconds": told}], ["die", "SIGKILL"]])
+    agent(service)
+    error_of(job)
+    assert job.finish is not None
+    seconds = job.finish.seconds
+    assert (seconds["importing"], seconds["compiling"]) == (0.25, 0.5)
+    assert seconds["training"] > 0.125
+    assert set(seconds) == {*told, "assigned", "finalizing"}
+
+
 def test_a_kill_of_the_kernel_for_memory_is_told_apart(tmp_path: Path):
     counter = tmp_path / "memory.events"
     counter.write_text("low 0\noom 1\noom_kill 4\n")
