@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-KINDS: tuple[str, ...] = ("job", "att", "ds", "evt", "wrk", "req", "grp", "key", "prj")
+KINDS: tuple[str, ...] = ("job", "att", "ds", "code", "evt", "wrk", "req", "grp", "key", "prj")
 
 
 def new_id(kind: str) -> str:

@@ -243,6 +243,19 @@ class Dataset(Model):
     created_at: Instant | None = None
 
 
+class Code(Model):
+    """An uploaded bundle of code."""
+
+    id: str
+    name: str | None = None
+    sha256: str = ""
+    bytes: int = 0
+    files: list[Document] = Field(default_factory=list[Document])
+    modules: list[Document] = Field(default_factory=list[Document])
+    warnings: list[Document] = Field(default_factory=list[Document])
+    created_at: Instant | None = None
+
+
 class Worker(Model):
     """A process that owns accelerators."""
 

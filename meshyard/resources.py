@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshyard.flows import checkpoints, datasets, fleet, follow, follow_logs, jobs
+from meshyard.flows import checkpoints, code, datasets, fleet, follow, follow_logs, jobs
 from meshyard.operations import Driver, Resource, iteration, operation
 
 
@@ -47,6 +47,15 @@ class Artifacts(Resource[Driver]):
 
     list = operation(checkpoints.list_artifacts)
     download = operation(checkpoints.download_artifact)
+
+
+class Code(Resource[Driver]):
+    """`client.code`."""
+
+    upload = operation(code.upload)
+    get = operation(code.get_code)
+    list = iteration(code.list_code)
+    download = operation(code.download)
 
 
 class Datasets(Resource[Driver]):

@@ -22,6 +22,7 @@ from service.http import (
     artifacts,
     catalog,
     checkpoints,
+    code,
     control,
     datasets,
     events,
@@ -47,7 +48,7 @@ LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     *(jobs, control, events, stream, metrics, logs, checkpoints, files, artifacts),
-    *(datasets, catalog, workers, leases, uploads, prometheus, health),
+    *(datasets, code, catalog, workers, leases, uploads, prometheus, health),
 )
 CLOSING = "closing"
 TIDY_SECONDS = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     api_key: str | None = None
     """The one key. Without it the server binds to loopback only and answers to loopback host names only."""
 
+    code: Literal["off", "on", "uncontained"] = "off"
+    """Whether users may upload code of their own. `uncontained` means something to workers alone, who read the same variable."""
+
     lease_seconds: Seconds = 15.0
     sweep_seconds: Seconds = 1.0
     poll_seconds: Seconds = 1.0
@@ -36,6 +39,7 @@ class Settings(BaseSettings):
     max_body_bytes: Bytes = 2 * MEBIBYTE
     max_report_bytes: Bytes = 32 * MEBIBYTE
     max_dataset_bytes: Bytes = 2048 * MEBIBYTE
+    max_code_bytes: Bytes = 8 * MEBIBYTE
     max_json_depth: Annotated[int, Field(ge=8, le=512)] = 64
     idempotency_hours: Annotated[float, Field(ge=24, allow_inf_nan=False)] = 48.0
 

@@ -12,6 +12,7 @@ from jobs.errors import MeshyardError
 
 PREFIX = "MESHYARD_"
 MOST_LABEL_CHARACTERS = 190
+CODE = ("off", "on", "uncontained")
 DEFAULT_SERVER = "http://127.0.0.1:8642"
 DEFAULT_WORK_DIR = Path("~/.cache/meshyard/work").expanduser()
 
@@ -33,6 +34,7 @@ class Settings:
         work_dir: scratch files, downloaded data and compile caches.
         platform: JAX platform to use (`cpu`, `cuda`, `tpu`); None lets JAX choose.
         artifact_root: where this machine sees the service's artifact folder, if elsewhere than the service does.
+        code: whether to run code of users: `off`, `on` where this machine can contain it, `uncontained` even where it cannot.
     """
 
     server: str = DEFAULT_SERVER
@@ -43,6 +45,7 @@ class Settings:
     work_dir: Path = DEFAULT_WORK_DIR
     platform: str | None = None
     artifact_root: Path | None = None
+    code: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse what could never work.
@@ -59,6 +62,8 @@ class Settings:
             raise SettingsInvalid("slots must be between 1 and 1024")
         if any(len(name) + len(value) > MOST_LABEL_CHARACTERS or "\x00" in name + value for name, value in self.labels.items()):
             raise SettingsInvalid(f"a label and its value may have {MOST_LABEL_CHARACTERS} characters together")
+        if self.code not in CODE:
+            raise SettingsInvalid("code must be off, on or uncontained")
         if self.cpu_devices is not None and self.platform not in (None, "cpu"):
             raise SettingsInvalid("cpu_devices makes virtual CPU devices: leave platform out, or set it to cpu")
 
@@ -98,7 +103,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     given = {
         name.removeprefix("MESHYARD_").lower(): text for name, text in environment.items() if name.startswith("MESHYARD_") and text
     }
-    found: dict[str, Any] = {name: given[name] for name in ("server", "api_key", "platform") if name in given}
+    found: dict[str, Any] = {name: given[name] for name in ("server", "api_key", "platform", "code") if name in given}
     found |= {name: _integer(name, given[name]) for name in ("cpu_devices", "slots") if name in given}
     found |= {name: Path(given[name]).expanduser() for name in ("work_dir", "artifact_root") if name in given}
     if "labels" in given:

@@ -42,6 +42,11 @@ SlotsOption = Annotated[int | None, _option("--slots", "Jobs to run at once, sha
 WorkDirOption = Annotated[Path | None, _option("--work-dir", "Scratch files and compile cache.", "WORK_DIR")]
 PlatformOption = Annotated[str | None, _option("--platform", "cpu, cuda or tpu; by default what JAX finds.", "PLATFORM")]
 
+CodeOption = Annotated[
+    str | None,
+    _option("--code", "Take code of users: off (the default), on, or uncontained where this machine cannot contain it.", "CODE"),
+]
+
 
 class MissingExtra(MeshyardError):
     """A part of Meshyard is not installed here."""
@@ -65,10 +70,11 @@ def serve(
     artifact_root: RootOption = None,
     api_key: KeyOption = None,
     lease_seconds: LeaseOption = None,
+    code: CodeOption = None,
 ) -> int:
     """Run the service. An SQLite database is made and migrated by itself."""
     given = {"host": host, "port": port, "database_url": database_url, "artifact_root": artifact_root}
-    settings = {**given, "api_key": api_key, "lease_seconds": lease_seconds}
+    settings = {**given, "api_key": api_key, "lease_seconds": lease_seconds, "code": code}
 
     def body() -> int:
         from service.__main__ import serve
@@ -89,7 +95,7 @@ def migrate(database_url: DatabaseOption = None) -> int:
     return _run("service", body)
 
 
-def work(
+def work(  # noqa: PLR0913, PLR0917 - every flag of the process
     server: ServerOption = None,
     api_key: KeyOption = None,
     cpu_devices: DevicesOption = None,
@@ -98,9 +104,10 @@ def work(
     work_dir: WorkDirOption = None,
     platform: PlatformOption = None,
     artifact_root: RootOption = None,
+    code: CodeOption = None,
 ) -> int:
     """Run a worker: claim jobs and carry them out on this machine's devices."""
-    given = {"server": server, "api_key": api_key, "cpu_devices": cpu_devices, "slots": slots, "work_dir": work_dir}
+    given = {"server": server, "api_key": api_key, "cpu_devices": cpu_devices, "slots": slots, "work_dir": work_dir, "code": code}
 
     def body() -> int:
         from worker.agent import work
@@ -122,6 +129,7 @@ def up(  # noqa: PLR0913, PLR0917 - every flag of both processes
     work_dir: WorkDirOption = None,
     platform: PlatformOption = None,
     lease_seconds: LeaseOption = None,
+    code: CodeOption = None,
 ) -> int:
     """Run the service and one worker, until either ends or this is interrupted."""
     from meshyard.cli.pair import Pair
@@ -129,7 +137,7 @@ def up(  # noqa: PLR0913, PLR0917 - every flag of both processes
     # Flags travel to both as environment: a key among them stays out of the list of processes.
     shared = {"HOST": host, "PORT": port, "DATABASE_URL": database_url, "ARTIFACT_ROOT": artifact_root, "API_KEY": api_key}
     own = {"CPU_DEVICES": cpu_devices, "SLOTS": slots, "WORK_DIR": work_dir, "PLATFORM": platform, "LEASE_SECONDS": lease_seconds}
-    given = {**shared, **own, "LABELS": ",".join(labels) if labels else None}
+    given = {**shared, **own, "CODE": code, "LABELS": ",".join(labels) if labels else None}
     environment = {**os.environ, **{f"MESHYARD_{name}": str(value) for name, value in given.items() if value is not None}}
     return _run("service", Pair(environment).run)
 

@@ -283,6 +283,22 @@ datasets = Table(
     Index("uq_datasets_project_format_sha256", "project", "format", "sha256", unique=True),
 )
 
+code_bundles = Table(
+    "code_bundles",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("name", Text),
+    Column("module", String(100), nullable=False),  # what a single Python file is called; "" for an archive
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("facts", Document, nullable=False),  # {files, modules, remarks}
+    Column("key", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("uq_code_bundles_project_module_sha256", "project", "module", "sha256", unique=True),
+)
+"""Uploaded user code: the bytes as they came, and what reading them told."""
+
 idempotency_keys = Table(
     "idempotency_keys",
     METADATA,

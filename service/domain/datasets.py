@@ -79,7 +79,7 @@ class Incoming:
             TooLarge: more than the limit has come.
         """
         if self.bytes + len(chunk) > self._limit:
-            raise TooLarge(f"A dataset may have at most {self._limit} bytes.")
+            raise TooLarge(f"An upload may have at most {self._limit} bytes.")
         self._hasher.update(chunk)
         self.bytes = self._store.append(self._key, self.bytes, chunk)
 
@@ -94,6 +94,13 @@ class Incoming:
             self._store.append(self._key, 0, b"")
         with self._store.open_part(self._key) as stream:
             return inspect(form, stream, UNPACKED_TIMES * self._limit)
+
+    def content(self) -> bytes:
+        """All of it, for an upload whose limit is small."""
+        if self.bytes == 0:
+            return b""
+        with self._store.open_part(self._key) as stream:
+            return stream.read()
 
     def place(self, key: str) -> None:
         """Give it its place in the store."""

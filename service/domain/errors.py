@@ -34,6 +34,18 @@ class DatasetInvalid(Invalid):
     code = "dataset_invalid"
 
 
+class CodeInvalid(Invalid):
+    """An upload is no bundle of sound Python files."""
+
+    code = "code_invalid"
+
+
+class CodeDisabled(DomainError):
+    """The operator has not turned user code on."""
+
+    code = "code_disabled"
+
+
 class Conflict(DomainError):
     """The request is sound but what it names is not in a state for it."""
 

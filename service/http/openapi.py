@@ -48,6 +48,7 @@ SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
     ("retry_job", "201", "id", "job_id", "job"),
     ("clone_job", "201", "id", "job_id", "job"),
     ("upload_dataset", "201", "id", "dataset_id", "dataset"),
+    ("upload_code", "201", "id", "code_id", "bundle"),
     ("register_worker", "201", "id", "worker_id", "worker"),
     ("claim_attempt", "200", "attempt_id", "attempt_id", "attempt"),
 )
@@ -55,7 +56,7 @@ SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
 
 REFUSALS: dict[str, str] = {
     "401": "No key, or a wrong one.",
-    "403": "Asked under a name that is not answered to.",
+    "403": "Asked under a name that is not answered to, or for what the operator has not turned on.",
     "404": "There is nothing by that id.",
     "413": "The body is too large.",
     "415": "The body is not of a type that is read here.",

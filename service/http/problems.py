@@ -38,6 +38,7 @@ STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.UnsupportedMedia: 415,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.CodeDisabled: 403,
     errors.Unavailable: 503,
 }
 CODE_OF: dict[int, str] = {

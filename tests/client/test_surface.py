@@ -13,7 +13,7 @@ from meshyard.operations import Resource, iteration, operation
 
 NAMES = """
 APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuthenticationError
-BadRequestError CatalogEntry Checkpoint Client ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File Job
+BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File Job
 JobFailed MeshyardError Metrics NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy Problem ProblemItem
 Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Worker
 """
@@ -22,6 +22,7 @@ OPERATIONS = {
     " update validate wait watch",
     "checkpoints": "download download_archive files find list pin",
     "artifacts": "download list",
+    "code": "download get list upload",
     "datasets": "download get list upload",
     "workers": "drain list",
     "catalog": "job_schema section",

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from meshyard.cli.views.words import age, brief, count, duration, number, size
-from meshyard.models import Attempt, CatalogEntry, Checkpoint, Dataset, Event, File, Job, Metrics, Model, Worker
+from meshyard.models import Attempt, CatalogEntry, Checkpoint, Code, Dataset, Event, File, Job, Metrics, Model, Worker
 
 COLOUR_OF_STATUS = {
     "running": "cyan",
@@ -157,6 +157,15 @@ def dataset_table(datasets: Iterable[Dataset]) -> Table:
     table = grid("ID", "NAME", "FORMAT", ">SIZE", ">ROWS", ">AGE")
     for item in datasets:
         table.add_row(item.id, Text(item.name or ""), item.format, size(item.bytes), count(item.rows), age(item.created_at))
+    return table
+
+
+def code_table(bundles: Iterable[Code]) -> Table:
+    """`code ls`."""
+    table = grid("ID", "NAME", "MODULES", ">SIZE", ">WARNINGS", ">AGE")
+    for item in bundles:
+        modules = Text(" ".join(str(module.get("name") or "") for module in item.modules))
+        table.add_row(item.id, Text(item.name or ""), modules, size(item.bytes), count(len(item.warnings)), age(item.created_at))
     return table
 
 

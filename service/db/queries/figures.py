@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
 from service.db.queries.jobs import QUEUED
-from service.db.tables import checkpoints, datasets, jobs, workers
+from service.db.tables import checkpoints, code_bundles, datasets, jobs, workers
 
 
 def jobs_by_status(connection: Connection) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -33,8 +33,8 @@ def workers_seen_since(connection: Connection, instant: int) -> Sequence[Row[*tu
 
 
 def stored_bytes(connection: Connection) -> dict[str, int]:
-    """Bytes held by kind: `checkpoints`, `datasets`."""
-    tables = {"checkpoints": checkpoints, "datasets": datasets}
+    """Bytes held by kind: `checkpoints`, `datasets`, `code`."""
+    tables = {"checkpoints": checkpoints, "datasets": datasets, "code": code_bundles}
     return {
         name: int(connection.execute(select(func.coalesce(func.sum(table.c.bytes), 0))).scalar_one())
         for name, table in tables.items()
