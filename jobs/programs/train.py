@@ -21,6 +21,7 @@ from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
+from jobs.spec.optimizers import figures
 
 MOVING = ("rngs", "batch_stats")
 """Sections that a forward pass may change."""
@@ -43,8 +44,9 @@ class TrainProgram:
         self.total: int = spec["steps"]
         self.objective: Objective = build_objective(spec, layout, path, form)
         self.form = ModuleForm(self.objective.build)
-        self.optimizer: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optimizers.build(spec["optimizer"]))
-        self.learning_rate = optimizers.learning_rate(spec["optimizer"])
+        optimizer = optimizers.build(spec["optimizer"], self.form.logical_axes)
+        self.optimizer: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optimizer)
+        self._rates = optimizers.learning_rates(spec["optimizer"])
         self._shapes = jax.eval_shape(self._fresh)
         self._shardings = self._place_sections()
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
@@ -76,7 +78,7 @@ class TrainProgram:
 
     def compile(self, state: State) -> None:
         """Compile the step for this state and batch."""
-        names = ["train/loss", "grad_norm"] + ([] if self.learning_rate is None else ["learning_rate"])
+        names = ["train/loss", "grad_norm", *figures(self.spec["optimizer"])]
         out = (self._shardings, dict.fromkeys(names, self.layout.replicated))
         step = jax.jit(self._update, donate_argnums=0, out_shardings=out)
         with jax.set_mesh(self.layout.mesh):
@@ -171,10 +173,16 @@ class TrainProgram:
         params, count = sections["params"], sections["counters"]["step"]
         moving = {name: sections[name] for name in MOVING if name in sections}
         loss, grads, moved = self._gradients(params, moving, batch)
-        updates, opt_state = self.optimizer.update(grads, sections["opt_state"], params, value=loss)
-        metrics = {"train/loss": loss, "grad_norm": optax.tree.norm(grads)}
-        if self.learning_rate is not None:
-            metrics["learning_rate"] = jnp.asarray(self.learning_rate(count), jnp.float32)
+
+        def again(params: PyTree, obj_fn: Any = None) -> jax.Array:
+            # For the few optimizers that search along a line or look at curvature: the loss of this batch elsewhere.
+            # A line search refuses what its function does not take, and is handed `obj_fn` with all else.
+            return self._loss(params, moving, batch)[0]
+
+        functions = {"value": loss, "grad": grads, "value_fn": again, "obj_fn": again}
+        updates, opt_state = self.optimizer.update(grads, sections["opt_state"], params, **functions)
+        rates = {name: jnp.asarray(rate(count), jnp.float32) for name, rate in self._rates.items()}
+        metrics = {"train/loss": loss, "grad_norm": optax.tree.norm(grads), **rates, **optimizers.hyperparams(opt_state)}
         new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state, "counters": {"step": count + 1}}
         return new | moved, metrics
 

@@ -97,6 +97,9 @@ def _references(value: Any, schema: Mapping[str, Any], pointer: str) -> Iterator
     if "items" in schema:
         for at, item in enumerate(as_list(value) or []):
             yield from _references(item, schema["items"], join(pointer, at))
+    for kind in schema.get("patternProperties", {}).values():
+        for name, item in (inner or {}).items():
+            yield from _references(item, kind, join(pointer, name))
 
 
 @dataclass

@@ -150,9 +150,8 @@ def _fit_object(value: dict[str, Any], schema: Schema, pointer: str, resolve: Re
     if "patternProperties" not in schema:
         return fit_members(value, schema, pointer, resolve)
     ((pattern, expected),) = schema["patternProperties"].items()
-    issues = [
-        Issue(pointer, "unknown_field", f"{quoted(key)} is not a step number") for key in value if not re.fullmatch(pattern, key)
-    ]
+    kind = schema["propertyNames"]["description"]
+    issues = [Issue(pointer, "unknown_field", f"{quoted(key)} is not {kind}") for key in value if not re.fullmatch(pattern, key)]
     fitted = {key: fit(item, expected, join(pointer, key), resolve) for key, item in value.items() if re.fullmatch(pattern, key)}
     issues += [issue for item in fitted.values() for issue in item.issues]
     return Fitted({key: item.value for key, item in fitted.items()}, issues)

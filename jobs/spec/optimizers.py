@@ -6,11 +6,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
-from jobs.spec.catalog import named
-from jobs.spec.pointers import join
+from jobs.spec.catalog import load, named
+from jobs.spec.pointers import join, listed, nearest, quoted
+from jobs.spec.strict import as_list, as_object
 
 Named = dict[str, Any]
 POINTER = "/optimizer"
+SINGLE_RATE = ("learning_rate", "max_learning_rate")
+MASKS = ("mask", "weight_decay_mask", "trust_ratio_mask", "freeze_mask")
+FUNCTIONAL = (
+    "sophia",
+    "hutchinson_estimator_diag_hessian",
+    "lbfgs",
+    "scale_by_zoom_linesearch",
+    "scale_by_backtracking_linesearch",
+)
+"""Those that compute the loss of a whole batch again, or its derivatives, within an update."""
+SCHEDULE_FREE = ("schedule_free", "schedule_free_adamw", "schedule_free_sgd")
 
 
 def check_schedules(optimizer: Named) -> Iterator[Issue]:
@@ -20,10 +32,68 @@ def check_schedules(optimizer: Named) -> Iterator[Issue]:
             yield from _faults_of_schedule(value, pointer)
 
 
+def check_parts(optimizer: Named) -> Iterator[Issue]:
+    """Parts of the parameters, and hyperparameters, that do not fit what is done with them."""
+    for _, value, pointer in named("optimizers", optimizer, POINTER):
+        if value["type"] == "partition":
+            yield from _faults_of_labels(value, pointer)
+        elif value["type"] == "inject_hyperparams" and not injected(value["inner_factory"]):
+            detail = (
+                "has no number or schedule of its own to inject: name the optimizer that has, and put what is around it outside"
+            )
+            yield Issue(join(pointer, "inner_factory", "type"), "no_effect", detail)
+        elif value["type"] in ("flatten", "split_real_and_imaginary"):
+            yield from _faults_of_reshaping(value, pointer)
+
+
+def rates(optimizer: Named) -> dict[str, tuple[Any, int]]:
+    """Every learning rate by the name of its metric: a number or a schedule, and how many steps make one of its updates.
+
+    In a chain it is the last one, by which all before it is scaled; each part of a `partition` has its own, under its label.
+    """
+    if optimizer["type"] == "MultiSteps":
+        every = optimizer["every_k_schedule"]
+        return {name: (value, times * every) for name, (value, times) in rates(optimizer["opt"]).items()}
+    if optimizer["type"] == "partition":
+        parts = [(label, rates(inner)) for label, inner in sorted(optimizer["transforms"].items())]
+        return {f"{name}/{label}": rate for label, found in parts for name, rate in found.items()}
+    value = next((optimizer[name] for name in SINGLE_RATE if optimizer.get(name) is not None), None)
+    if value is not None:
+        return {"learning_rate": (value, 1)}
+    return next((found for inner in _inside(optimizer) if (found := rates(inner))), dict[str, tuple[Any, int]]())
+
+
+def injected(optimizer: Named) -> list[str]:
+    """The arguments of an optimizer that `inject_hyperparams` makes part of the state: its numbers and schedules.
+
+    Integers are sizes and counts: they decide the form of a program, and stay as they are.
+    """
+    schedules = load().sections["schedules"]
+    return [name for name, value in optimizer.items() if isinstance(value, float) or _type_of(value) in schedules]
+
+
+def figures(optimizer: Named) -> list[str]:
+    """The metrics that an optimizer gives at every step."""
+    inner = [
+        value["inner_factory"] for _, value, _ in named("optimizers", optimizer, POINTER) if value["type"] == "inject_hyperparams"
+    ]
+    names = {f"hyperparams/{name}" for value in inner for name in injected(value) if name != "learning_rate"}
+    return [*rates(optimizer), *sorted(names)]
+
+
+def is_schedule_free(optimizer: Named) -> bool:
+    """Whether what it trains is not what is to be evaluated."""
+    return any(value["type"] in SCHEDULE_FREE for _, value, _ in named("optimizers", optimizer, POINTER))
+
+
 def check_accumulation(optimizer: Named, pieces: int) -> Iterator[Issue]:
     """Two ways of accumulating gradients at once."""
     if pieces > 1 and any(value["type"] == "MultiSteps" for _, value, _ in named("optimizers", optimizer, POINTER)):
         detail = "MultiSteps accumulates gradients too, and schedules would then count neither: leave one of the two out"
+        yield Issue("/grad_accumulation", "conflict", detail)
+    functional = [value["type"] for _, value, _ in named("optimizers", optimizer, POINTER) if value["type"] in FUNCTIONAL]
+    if pieces > 1 and functional:
+        detail = f"{functional[0]} computes the loss of the whole batch again, which accumulation is there to avoid: leave one out"
         yield Issue("/grad_accumulation", "conflict", detail)
 
 
@@ -35,9 +105,38 @@ def warn_of_optimizer(optimizer: Named, steps: int) -> Iterator[Issue]:
             yield Issue(
                 join(pointer, "warmup_steps"), "never_reached", "the job ends before its warm-up does: use fewer, or more steps"
             )
-        if value["type"].startswith("schedule_free"):
-            detail = "evaluated and saved are the parameters that gradients are taken at, not the average that this method is about"
-            yield Issue(join(pointer, "type"), "training_iterate", detail)
+
+
+def _type_of(value: Any) -> str | None:
+    found = as_object(value)
+    return None if found is None else found.get("type")
+
+
+def _inside(optimizer: Named) -> Iterator[Named]:
+    """The optimizers within another, the last first."""
+    legal = load().sections["optimizers"]
+    for value in reversed(list(optimizer.values())):
+        yield from (item for item in reversed(as_list(value) or [value]) if _type_of(item) in legal)
+
+
+def _faults_of_labels(value: Named, pointer: str) -> Iterator[Issue]:
+    used = {entry["label"] for entry in value["param_labels"]}
+    for at, entry in enumerate(value["param_labels"]):
+        if entry["label"] not in value["transforms"]:
+            detail = f"{quoted(entry['label'])} is none of the transforms; {nearest(entry['label'], value['transforms'])}"
+            yield Issue(join(pointer, "param_labels", at, "label"), "unknown_value", detail)
+    for label in sorted(set(value["transforms"]) - used):
+        detail = "no entry of param_labels has this label, so it updates nothing: give it parameters, or leave it out"
+        yield Issue(join(pointer, "transforms", label), "no_effect", detail)
+
+
+def _faults_of_reshaping(value: Named, pointer: str) -> Iterator[Issue]:
+    """Masks inside what changes the form of the parameters, where their paths are gone."""
+    for _, inner, where in named("optimizers", value["inner"], join(pointer, "inner")):
+        kept = [name for name in MASKS if as_object(inner.get(name)) is not None]
+        if kept or inner["type"] == "partition":
+            detail = f"{value['type']} leaves no paths for {listed(kept or ['param_labels'])} to match: put the mask around it"
+            yield Issue(join(where, (kept or ["param_labels"])[0]), "conflict", detail)
 
 
 def _faults_of_schedule(value: Named, pointer: str) -> Iterator[Issue]:

@@ -14,7 +14,7 @@ from jobs.spec.data import TrainData, part_sizes
 from jobs.spec.dataset import DatasetFacts, TextFacts
 from jobs.spec.draft import Check
 from jobs.spec.mesh import Placement
-from jobs.spec.optimizers import check_accumulation, check_schedules, warn_of_optimizer
+from jobs.spec.optimizers import check_accumulation, check_parts, check_schedules, warn_of_optimizer
 from jobs.spec.pointers import count_of
 from jobs.spec.stop import TrainStop
 
@@ -188,6 +188,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("data", "eval_every"), _check_evaluation),
     Check(("stop", "data"), _check_stop),
     Check(("optimizer",), check_schedules),
+    Check(("optimizer",), check_parts),
     Check(("optimizer", "grad_accumulation"), check_accumulation),
 )
 WARNINGS: tuple[Check, ...] = (

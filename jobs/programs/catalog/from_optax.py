@@ -12,12 +12,14 @@ from jobs.programs.catalog.arguments import (
     COUNT,
     INT32_MAX,
     INTEGER,
+    NULL,
     NUMBER,
     OPTIMIZER,
     SCHEDULE,
     Rules,
     Schema,
     members_of,
+    nullable,
 )
 from jobs.programs.catalog.entries import Section, public
 
@@ -28,30 +30,65 @@ AT_LEAST_ONE: Schema = {"minimum": 1}
 FEW: Schema = {"minimum": 1, "maximum": 100}
 SEED: Schema = {"type": "integer", "minimum": 0, "maximum": INT32_MAX, "default": 0}
 BETAS: Schema = {"type": "array", "prefixItems": [NUMBER | UNIT, NUMBER | UNIT], "minItems": 2, "maxItems": 2}
+PATTERNS: Schema = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "maxItems": 100}
+MASK: Schema = {
+    "type": "object",
+    "properties": {"match": PATTERNS | {"default": ["*"]}, "except": PATTERNS | {"default": []}},
+    "required": [],
+    "additionalProperties": False,
+    "description": "parameters by patterns over their dotted paths: * stands for any characters, ? for one",
+}
+NO_MASK: Schema = {**nullable(MASK), "default": None}
+ALL_OR_MASK: Schema = {"anyOf": [BOOLEAN, MASK, NULL], "default": True}
+LABELS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"match": PATTERNS | {"minItems": 1}, "label": {"type": "string", "minLength": 1, "maxLength": 40}},
+        "required": ["match", "label"],
+        "additionalProperties": False,
+    },
+    "minItems": 1,
+    "maxItems": 100,
+    "description": "the label of each parameter: that of the first entry with a pattern that matches its path",
+}
+LABELLED: Schema = {
+    "type": "object",
+    "patternProperties": {"^[A-Za-z0-9_-]{1,40}$": OPTIMIZER},
+    "propertyNames": {"description": "a label of letters, digits, - and _"},
+    "additionalProperties": False,
+}
 TRIPLE: Schema = {"type": "array", "items": NUMBER, "minItems": 3, "maxItems": 3}
 
 # Why a transformation of Optax is not among the optimizers, where its signature alone does not say it.
-_FUNCTION_OF_LOSS = "needs the loss as a function at each update, and a training step gives its value"
 _PER_EXAMPLE = "needs the gradient of each example, and a training step gives their mean"
 NOT_OPTIMIZERS = {
     "named_chain": "is chain with names; use chain",
     "lookahead": "keeps the parameters in a type of its own, which no model has",
-    "lbfgs": "searches along a line, for which a training step gives too little; use scale_by_lbfgs with a learning rate",
-    "scale_by_backtracking_linesearch": _FUNCTION_OF_LOSS,
-    "scale_by_zoom_linesearch": _FUNCTION_OF_LOSS,
-    "hutchinson_estimator_diag_hessian": _FUNCTION_OF_LOSS,
-    "sophia": _FUNCTION_OF_LOSS,
     "differentially_private_aggregate": _PER_EXAMPLE,
     "dpsgd": _PER_EXAMPLE,
     "monitor": "measures, and changes nothing in what an optimizer does",
-    "scale_by_muon": "takes matrices alone, and every model has vectors too; use muon",
-    "freeze": "needs a mask over the parameters, which cannot be written in JSON",
+    "inject_stateful_hyperparams": "is an older name of inject_hyperparams; use that",
+    "scale_by_muon": "needs to know how each array is a matrix, which cannot be written in JSON; use muon",
+    "multi_transform": "is an older name of partition; use that",
     "optimistic_adam": "is deprecated by Optax; use optimistic_adam_v2",
     "with_extra_args_support": "changes nothing in what an optimizer does",
 }
 # Functions that give a transformation and do not say so in their signature.
-UNANNOTATED = ("dog", "dowg", "scale_by_factored_rms")
+UNANNOTATED = ("dog", "dowg", "hutchinson_estimator_diag_hessian", "scale_by_factored_rms")
 
+# What optax.lbfgs searches with unless told otherwise.
+_ZOOM = {
+    "max_linesearch_steps": 20,
+    "max_learning_rate": None,
+    "tol": 0.0,
+    "increase_factor": 2.0,
+    "slope_rtol": 0.0001,
+    "curv_rtol": 0.9,
+    "approx_dec_rtol": 1e-06,
+    "stepsize_precision": 1e-05,
+    "initial_guess_strategy": "one",
+}
 _SEED_IS_DEPRECATED = dict.fromkeys(("add_noise.seed", "noisy_sgd.seed"))
 OPTIMIZER_RULES = Rules(
     own={
@@ -60,6 +97,18 @@ OPTIMIZER_RULES = Rules(
         "noisy_sgd.key": SEED,
         "adaptive_grad_clip.axis": None,
         "lars.momentum": NUMBER | UNIT,
+        "lars.weight_decay_mask": ALL_OR_MASK,
+        "lars.trust_ratio_mask": ALL_OR_MASK,
+        **dict.fromkeys(("masked.mask", "freeze.mask", "selective_transform.freeze_mask"), MASK),
+        "partition.transforms": LABELLED,
+        "partition.param_labels": LABELS,
+        "lbfgs.linesearch": {**nullable(OPTIMIZER), "default": {"type": "scale_by_zoom_linesearch", **_ZOOM}},
+        "sophia.hessian_diagonal_fn": None,
+        "sophia.print_win_rate_every_n_steps": None,
+        "hutchinson_estimator_diag_hessian.random_seed": None,
+        "scale_by_backtracking_linesearch.max_backtracking_steps": COUNT | FEW,
+        "scale_by_zoom_linesearch.max_linesearch_steps": COUNT | FEW,
+        "scale_by_zoom_linesearch.initial_guess_strategy": {"enum": ["one", "keep"]},
         "dog.init_step": {
             "type": "array",
             "prefixItems": [{"enum": ["distance", "learning_rate", "heuristic"]}, NUMBER | POSITIVE],
@@ -76,10 +125,17 @@ OPTIMIZER_RULES = Rules(
         "scale_by_distance_over_gradients.eps": NUMBER | POSITIVE,
         "scale_by_distance_over_gradients.global_scale": NUMBER,
     },
-    schemas={"betas": BETAS, "ns_coeffs": TRIPLE, "preconditioning": {"enum": ["frobenius", "spectral", "aol", "schatten"]}},
+    schemas={
+        "mask": NO_MASK,
+        "weight_decay_mask": NO_MASK,
+        **dict.fromkeys(("mask_compatible_extra_args", "verbose")),
+        "betas": BETAS,
+        "ns_coeffs": TRIPLE,
+        "preconditioning": {"enum": ["frobenius", "spectral", "aol", "schatten"]},
+    },
     bounds={
         **dict.fromkeys(("b1", "b2", "b3", "adam_b1", "adam_b2", "rho", "decay"), UNIT),
-        **dict.fromkeys(("k", "sync_period", "rank", "update_proj_gap"), AT_LEAST_ONE),
+        **dict.fromkeys(("k", "sync_period", "rank", "update_proj_gap", "update_interval"), AT_LEAST_ONE),
         # Each of these is a loop unrolled into the compiled step, or a copy of the parameters.
         **dict.fromkeys(("ns_steps", "memory_size", "num_betas"), FEW),
         **dict.fromkeys(("patience", "accumulation_size", "min_dim_size_to_factor"), AT_LEAST_ONE),
@@ -107,6 +163,7 @@ SCHEDULE_RULES = Rules(
         "boundaries_and_scales": {
             "type": ["object", "null"],
             "patternProperties": {"^(0|[1-9][0-9]{0,8})$": NUMBER | NOT_NEGATIVE},
+            "propertyNames": {"description": "a step number"},
             "additionalProperties": False,
             "default": None,
         },
@@ -173,7 +230,7 @@ def optimizers() -> Section:
         for name, found in public(module).items():
             if name not in NOT_OPTIMIZERS and name != "chain" and _gives_transformation(found):
                 section.add(f"{module.__name__}.{name}", found, OPTIMIZER_RULES)
-    return _with_multi_steps(section)
+    return _with_wrappers(section)
 
 
 def schedules() -> Section:
@@ -205,7 +262,9 @@ def _gives_transformation(found: Any) -> bool:
     return bool(kinds & gives) or found.__name__ in UNANNOTATED
 
 
-def _with_multi_steps(section: Section) -> Section:
+def _with_wrappers(section: Section) -> Section:
+    """Add what makes a transformation of another and is no function that returns one."""
     rules = Rules(schemas={"opt": OPTIMIZER, "every_k_schedule": COUNT, "use_grad_mean": BOOLEAN, "should_skip_update_fn": None})
     section.add("optax.MultiSteps", optax.MultiSteps, rules)
+    section.add("optax.inject_hyperparams", optax.inject_hyperparams, Rules({"inner_factory": OPTIMIZER, "static_args": None}))
     return section.sorted()

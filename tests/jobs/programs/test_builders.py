@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from typing import Any
 
@@ -15,31 +16,15 @@ import optax
 import pytest
 from numpyro.infer import HMC, MCMC, NUTS
 
+from jobs.errors import UserFault
 from jobs.programs.kernels import build as build_kernel
 from jobs.programs.losses import build as build_loss
 from jobs.programs.optimizers import build as build_optimizer
-from jobs.programs.optimizers import build_schedule, learning_rate
+from jobs.programs.optimizers import build_schedule, hyperparams, learning_rate, learning_rates
 from jobs.spec.catalog import load
+from tests.jobs.programs.examples import LINEAR, MORE_OPTIMIZERS, NO_TRANSFORMATIONS, OPTIMIZERS, SCHEDULES, SGD
 
 PARAMS = {"w": jnp.linspace(-1.0, 1.0, 12).reshape(4, 3), "b": jnp.array([0.1, -0.2, 0.3])}
-SGD = {"type": "sgd", "learning_rate": 0.1}
-LINEAR = {"type": "linear_schedule", "init_value": 0.1, "end_value": 0.01, "transition_steps": 4}
-# A value for each argument that has no default, by its name.
-REQUIRED = {
-    "learning_rate": 0.1,
-    **dict.fromkeys(("opt", "inner", "base_optimizer", "optimizer", "adv_optimizer"), SGD),
-    **dict.fromkeys(("every_k_schedule", "max_consecutive_errors", "sync_period"), 2),
-    **dict.fromkeys(("clipping", "max_delta", "max_norm", "threshold", "decay", "eta", "gamma", "step_size", "b1"), 0.5),
-    "step_size_fn": LINEAR,
-    "transforms": [SGD],
-    "schedules": [LINEAR, LINEAR],
-    "boundaries": [3],
-    "cosine_kwargs": [{"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 2, "decay_steps": 5}],
-    "interpolate_type": "cosine",
-    **dict.fromkeys(("init_value", "end_value", "peak_value", "value", "power", "decay_rate"), 0.5),
-    **dict.fromkeys(("decay_steps", "transition_steps"), 5),
-    "warmup_steps": 2,
-}
 
 
 def fitted(section, value):
@@ -48,14 +33,13 @@ def fitted(section, value):
     return result.value
 
 
-def least(section, name):
-    """The entry with nothing but what it requires."""
-    schema = load().entry(section, name)["schema"]
-    return fitted(section, {"type": name} | {argument: REQUIRED[argument] for argument in schema["required"]})
-
-
 def gradients(step):
     return jax.tree.map(lambda leaf: jnp.cos(leaf * (step + 1)), PARAMS)
+
+
+def bowl(params, obj_fn=None):
+    """A loss for what looks at more than a gradient."""
+    return sum(jnp.sum((leaf - 0.3) ** 2) for leaf in jax.tree.leaves(params))
 
 
 def run(optimizer, steps=5):
@@ -63,111 +47,99 @@ def run(optimizer, steps=5):
     optimizer = optax.with_extra_args_support(optimizer)
     params, state = PARAMS, optimizer.init(PARAMS)
     for step in range(steps):
-        updates, state = optimizer.update(gradients(step), state, params, value=jnp.float32(1.0 / (step + 1)))
+        grads = gradients(step)
+        more = {"value": jnp.float32(1.0 / (step + 1)), "grad": grads, "value_fn": bowl, "obj_fn": bowl}
+        updates, state = optimizer.update(grads, state, params, **more)
         params = optax.apply_updates(params, updates)
     return params
 
 
+def assert_same(named, own):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, theirs = run(build_optimizer(fitted("optimizers", named), PARAMS)), run(own())
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(ours))
+
+
 @pytest.mark.parametrize("name", load().sections["optimizers"])
-def test_every_optimizer_builds_from_what_it_requires_and_updates(name):
-    params = run(build_optimizer(least("optimizers", name)), steps=2)
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(params))
+def test_an_optimizer_updates_exactly_as_the_librarys_own(name):
+    given, own = OPTIMIZERS[name]
+    assert_same({"type": name, **given}, own)
+
+
+@pytest.mark.parametrize(("named", "own"), MORE_OPTIMIZERS, ids=[named["type"] for named, _ in MORE_OPTIMIZERS])
+def test_arguments_of_every_form_reach_the_library(named, own):
+    assert_same(named, own)
 
 
 @pytest.mark.parametrize("name", load().sections["schedules"])
-def test_every_schedule_builds_and_gives_numbers(name):
-    schedule = build_schedule(least("schedules", name))
-    assert all(bool(jnp.isfinite(schedule(jnp.int32(step)))) for step in range(8))
+def test_a_schedule_gives_exactly_what_the_librarys_own_does(name):
+    given, own = SCHEDULES[name]
+    ours, theirs = build_schedule(fitted("schedules", {"type": name, **given})), own()
+    for step in range(5):
+        assert float(ours(jnp.int32(step))) == float(theirs(jnp.int32(step)))
 
 
-WARMUP = {"init_value": 0.0, "peak_value": 0.1, "warmup_steps": 2, "decay_steps": 5}
-SAME = [
-    ({"type": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True}, lambda: optax.sgd(0.1, 0.9, nesterov=True)),
-    ({"type": "adam", "learning_rate": 1e-2}, lambda: optax.adam(1e-2)),
-    ({"type": "adam", "learning_rate": 1}, lambda: optax.adam(1.0)),
-    ({"type": "adamw", "learning_rate": 1e-2}, lambda: optax.adamw(1e-2)),
-    ({"type": "adamw", "learning_rate": 1e-2, "mu_dtype": "bfloat16"}, lambda: optax.adamw(1e-2, mu_dtype=jnp.bfloat16)),
-    ({"type": "lion", "learning_rate": 1e-2}, lambda: optax.lion(1e-2)),
-    ({"type": "lamb", "learning_rate": 1e-2}, lambda: optax.lamb(1e-2)),
-    ({"type": "lars", "learning_rate": 1e-2}, lambda: optax.lars(1e-2)),
-    ({"type": "adafactor"}, optax.adafactor),
-    ({"type": "adafactor", "learning_rate": 1e-2, "momentum": 0.9}, lambda: optax.adafactor(1e-2, momentum=0.9)),
-    ({"type": "rmsprop", "learning_rate": 1e-2, "centered": True}, lambda: optax.rmsprop(1e-2, centered=True)),
-    ({"type": "noisy_sgd", "learning_rate": 1e-2}, lambda: optax.noisy_sgd(1e-2, key=0)),
-    ({"type": "polyak_sgd", "variant": "sps+"}, lambda: optax.polyak_sgd(variant="sps+")),
-    ({"type": "muon", "learning_rate": 1e-2}, lambda: optax.contrib.muon(1e-2)),
-    ({"type": "muon", "learning_rate": 1e-2, "ns_coeffs": [3.0, -4.0, 2.0]}, lambda: optax.contrib.muon(1e-2, (3.0, -4.0, 2.0))),
-    ({"type": "prodigy", "betas": [0.8, 0.9]}, lambda: optax.contrib.prodigy(betas=(0.8, 0.9))),
-    ({"type": "dog", "init_step": ["distance", 0.1]}, lambda: optax.contrib.dog(init_step=("distance", 0.1))),
-    ({"type": "momo", "learning_rate": 0.1}, lambda: optax.contrib.momo(0.1)),
-    (
-        {"type": "sam", "optimizer": SGD, "adv_optimizer": {"type": "sgd", "learning_rate": 0.05}},
-        lambda: optax.GradientTransformation(*optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05))),
-    ),
-    (
-        {"type": "apply_if_finite", "inner": {"type": "adam", "learning_rate": 0.1}, "max_consecutive_errors": 3},
-        lambda: optax.apply_if_finite(optax.adam(0.1), 3),
-    ),
-    (
-        {"type": "MultiSteps", "opt": {"type": "adam", "learning_rate": 0.1}, "every_k_schedule": 2},
-        lambda: optax.MultiSteps(optax.adam(0.1), 2).gradient_transformation(),
-    ),
-    (
-        {"type": "adamw", "learning_rate": {"type": "warmup_cosine_decay_schedule", **WARMUP}},
-        lambda: optax.adamw(optax.warmup_cosine_decay_schedule(**WARMUP)),
-    ),
-    (
+def test_no_example_is_of_something_else():
+    assert set(OPTIMIZERS) == set(load().sections["optimizers"])
+    assert set(SCHEDULES) == set(load().sections["schedules"])
+
+
+def test_every_optimizer_of_the_installed_library_is_listed_or_left_out_with_a_reason():
+    known = {*load().sections["optimizers"], *load().excluded["optimizers"], *load().sections["schedules"], *NO_TRANSFORMATIONS}
+    known |= set(vars(optax.losses))
+    public = {
+        name
+        for module in (optax, optax.contrib, optax.transforms)
+        for name, found in vars(module).items()
+        if not name.startswith("_") and inspect.isfunction(found)
+    }
+    assert public - known == set()
+    assert {name for name in load().sections["optimizers"] if name not in public} == {"MultiSteps"}
+
+
+@pytest.mark.parametrize(("module", "section"), [(optax.schedules, "schedules"), (optax.losses, "losses")])
+def test_every_schedule_and_loss_of_the_installed_library_is_listed_or_left_out_with_a_reason(module, section):
+    known = {*load().sections[section], *load().excluded[section]}
+    assert {name for name, found in vars(module).items() if not name.startswith("_") and inspect.isfunction(found)} <= known
+
+
+def test_a_pattern_that_matches_nothing_is_named():
+    named = fitted("optimizers", {"type": "adamw", "learning_rate": 0.1, "mask": {"match": ["*"], "except": ["v"]}})
+    with pytest.raises(UserFault, match='"v" matches no parameter') as caught:
+        build_optimizer(named, PARAMS)
+    assert caught.value.param == "/optimizer/mask/except/0"
+
+
+def test_a_parameter_without_a_label_is_named():
+    named = {"type": "partition", "transforms": {"a": SGD}, "param_labels": [{"match": ["w"], "label": "a"}]}
+    with pytest.raises(UserFault, match='no pattern matches the parameter "b"') as caught:
+        build_optimizer(fitted("optimizers", named), PARAMS)
+    assert caught.value.param == "/optimizer/param_labels"
+
+
+def test_injected_hyperparameters_are_the_numbers_that_were_used():
+    given, _ = OPTIMIZERS["inject_hyperparams"]
+    optimizer = build_optimizer(fitted("optimizers", {"type": "inject_hyperparams", **given}), PARAMS)
+    state = optimizer.init(PARAMS)
+    _, state = optimizer.update(gradients(0), state, PARAMS)
+    used = {name: float(value) for name, value in hyperparams(state).items()}
+    assert used == pytest.approx(
         {
-            "type": "sgd",
-            "learning_rate": {"type": "piecewise_constant_schedule", "init_value": 1.0, "boundaries_and_scales": {"2": 0.1}},
-        },
-        lambda: optax.sgd(optax.piecewise_constant_schedule(1.0, {2: 0.1})),
-    ),
-    (
-        {"type": "adam", "learning_rate": {"type": "join_schedules", "schedules": [LINEAR, LINEAR], "boundaries": [2]}},
-        lambda: optax.adam(optax.join_schedules([optax.linear_schedule(0.1, 0.01, 4)] * 2, [2])),
-    ),
-    (
-        {"type": "sgd", "learning_rate": {"type": "sgdr_schedule", "cosine_kwargs": [WARMUP, WARMUP]}},
-        lambda: optax.sgd(optax.sgdr_schedule([WARMUP, WARMUP])),
-    ),
-    (
-        {
-            "type": "chain",
-            "transforms": [
-                {"type": "clip_by_global_norm", "max_norm": 1.0},
-                {"type": "scale_by_adam"},
-                {"type": "add_decayed_weights", "weight_decay": 0.01},
-                {"type": "scale_by_learning_rate", "learning_rate": {"type": "warmup_cosine_decay_schedule", **WARMUP}},
-            ],
-        },
-        lambda: optax.chain(
-            optax.clip_by_global_norm(1.0),
-            optax.scale_by_adam(),
-            optax.add_decayed_weights(0.01),
-            optax.scale_by_learning_rate(optax.warmup_cosine_decay_schedule(**WARMUP)),
-        ),
-    ),
-    (
-        {
-            "type": "chain",
-            "transforms": [{"type": "scale_by_schedule", "step_size_fn": LINEAR}, {"type": "scale", "step_size": -1}],
-        },
-        lambda: optax.chain(optax.scale_by_schedule(optax.linear_schedule(0.1, 0.01, 4)), optax.scale(-1.0)),
-    ),
-    (
-        {"type": "chain", "transforms": [{"type": "adam", "learning_rate": 0.1}, {"type": "reduce_on_plateau", "patience": 1}]},
-        lambda: optax.chain(optax.adam(0.1), optax.contrib.reduce_on_plateau(patience=1)),
-    ),
-]
+            f"hyperparams/{name}": value
+            for name, value in {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0, "weight_decay": 0.5}.items()
+        }
+    )
 
 
-@pytest.mark.parametrize(("named", "own"), SAME, ids=[case[0]["type"] for case in SAME])
-def test_an_optimizer_updates_exactly_as_the_librarys_own(named, own):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ours, theirs = run(build_optimizer(fitted("optimizers", named))), run(own())
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+def test_each_part_of_a_partition_has_its_own_learning_rate():
+    parts = {"slow": {"type": "sgd", "learning_rate": LINEAR}, "fast": {"type": "MultiSteps", "opt": SGD, "every_k_schedule": 2}}
+    labels = [{"match": ["w"], "label": "slow"}, {"match": ["*"], "label": "fast"}]
+    found = learning_rates(fitted("optimizers", {"type": "partition", "transforms": parts, "param_labels": labels}))
+    assert {name: float(rate(2)) for name, rate in found.items()} == pytest.approx(
+        {"learning_rate/fast": 0.1, "learning_rate/slow": 0.055}
+    )
 
 
 RATES = [

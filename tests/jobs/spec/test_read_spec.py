@@ -87,7 +87,7 @@ def test_the_contracts_sampling_example():
 def test_a_library_default_is_frozen_into_the_optimizer():
     assert read(text()).resolved["optimizer"] == {
         "type": "adamw", "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0, "mu_dtype": None,
-        "weight_decay": 1e-4, "nesterov": False,
+        "weight_decay": 1e-4, "mask": None, "nesterov": False,
     }  # fmt: skip
 
 
@@ -209,7 +209,6 @@ def test_a_sampler_goes_on_with_its_chains():
         (language, {"/steps": 100, "/eval_every": 10}, [
             ("/optimizer/transforms/3/learning_rate/warmup_steps", "never_reached"), ("/checkpoint/every_steps", "never_reached"),
         ]),
-        (text, {"/optimizer": {"type": "schedule_free_adamw"}}, [("/optimizer/type", "training_iterate")]),
         (schools, {"/kernel": {"type": "HMC", "num_steps": 5}}, [("/kernel/num_steps", "step_size_fixed")]),
         (schools, {"/checkpoint/every_draws": 10_000}, [("/checkpoint/every_draws", "never_reached")]),
     ],

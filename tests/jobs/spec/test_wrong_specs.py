@@ -11,6 +11,11 @@ for _ in range(9):
     CHAIN_OF_NINE = {"type": "chain", "transforms": [CHAIN_OF_NINE]}
 DEEPEST = "/optimizer" + "/transforms/0" * 8
 WARMUP = {"type": "warmup_cosine_decay_schedule", "init_value": 0.0, "peak_value": 1.0, "warmup_steps": 50, "decay_steps": 50}
+PARTITION = {
+    "type": "partition",
+    "transforms": {"fast": {"type": "sgd", "learning_rate": 0.1}},
+    "param_labels": [{"match": ["*"], "label": "fast"}],
+}
 ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
 
 # (document, changes, [(pointer, code), …], part of the message)
@@ -54,7 +59,7 @@ WRONG = [
     (text, {"/model/positions": "absolute"}, [("/model/positions", "unknown_value")], '"learned" or "rotary"'),
     # optimizers and schedules
     (text, {"/optimizer/type": "adm"}, [("/optimizer/type", "unknown_type")], 'did you mean "adam"'),
-    (text, {"/optimizer/type": "lbfgs"}, [("/optimizer/type", "unknown_type")], "cannot be used in a job"),
+    (text, {"/optimizer/type": "lookahead"}, [("/optimizer/type", "unknown_type")], "cannot be used in a job"),
     (text, {"/optimizer/type": GONE}, [("/optimizer/type", "missing")], "GET /v1/catalog/optimizers"),
     (text, {"/optimizer/lr": 1}, [("/optimizer/lr", "unknown_argument")], "adamw has no argument"),
     (text, {"/optimizer/learning_rate": GONE}, [("/optimizer/learning_rate", "missing")], "a number of at least 0 or a schedule"),
@@ -109,6 +114,55 @@ WRONG = [
     (text, {"/data/dataset": "ds_short", "/model/context": 70}, [("/model/context", "too_long")], "shorten model.context"),
     (text, {"/data/dataset": "ds_short", "/data/eval_fraction": 0.05}, [("/data/eval_fraction", "too_small")], "make it greater"),
     (table, {"/data/dataset": "ds_text"}, [("/data/dataset", "wrong_kind")], "learns from columns"),
+    (
+        table,
+        {"/optimizer": {"type": "adamw", "learning_rate": 0.1, "mask": ["*.kernel"]}},
+        [("/optimizer/mask", "wrong_type")],
+        "an object or null",
+    ),
+    (
+        table,
+        {"/optimizer": {"type": "adamw", "learning_rate": 0.1, "mask": {"matches": ["*"]}}},
+        [("/optimizer/mask/matches", "unknown_field")],
+        'did you mean "match"',
+    ),
+    (
+        table,
+        {"/optimizer": PARTITION | {"param_labels": [{"match": ["*"], "label": "fats"}]}},
+        [("/optimizer/param_labels/0/label", "unknown_value"), ("/optimizer/transforms/fast", "no_effect")],
+        'did you mean "fast"',
+    ),
+    (
+        table,
+        {"/optimizer": PARTITION | {"transforms": {"a b": {"type": "identity"}}}},
+        [("/optimizer/transforms", "unknown_field")],
+        "is not a label",
+    ),
+    (
+        table,
+        {"/optimizer": PARTITION | {"transforms": {"fast": {"type": "sdg", "learning_rate": 0.1}}}},
+        [("/optimizer/transforms/fast/type", "unknown_type")],
+        'did you mean "sgd"',
+    ),
+    (
+        table,
+        {"/optimizer": {"type": "inject_hyperparams", "inner_factory": {"type": "chain", "transforms": [{"type": "identity"}]}}},
+        [("/optimizer/inner_factory/type", "no_effect")],
+        "to inject",
+    ),
+    (
+        table,
+        {"/optimizer": {"type": "flatten", "inner": {"type": "lion", "learning_rate": 0.1, "mask": {"except": ["*.bias"]}}}},
+        [("/optimizer/inner/mask", "conflict")],
+        "put the mask around it",
+    ),
+    (table, {"/optimizer": {"type": "lbfgs"}, "/grad_accumulation": 2}, [("/grad_accumulation", "conflict")], "whole batch again"),
+    (
+        table,
+        {"/optimizer/learning_rate": {"type": "piecewise_constant_schedule", "init_value": 1, "boundaries_and_scales": {"x": 1}}},
+        [("/optimizer/learning_rate/boundaries_and_scales", "unknown_field")],
+        "is not a step number",
+    ),
     (table, {"/data/tokenizer": "bytes"}, [("/data/tokenizer", "conflict")], "leave the tokenizer out"),
     (
         table,
