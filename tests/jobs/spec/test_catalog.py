@@ -44,7 +44,7 @@ def test_sections_are_those_of_the_api():
         ("losses", 15, {"next_token", "squared_error", "softmax_cross_entropy_with_integer_labels"}),
         (
             "optimizers",
-            115,
+            110,
             {
                 "adamw",
                 "sgd",
