@@ -4,7 +4,7 @@
     ├── SpecInvalid            the job's description is wrong; carries every fault with its JSON Pointer
     ├── JobError               a job ended badly; carries the code that the job's `error` shows
     │   ├── UserFault          the user's to mend: nan_loss, user_code_error, dataset_invalid, deadline_exceeded, …
-    │   ├── InfraFault         nobody's fault in the job: child_killed, worker_lost, preempted, stalled, checkpoint_corrupt
+    │   ├── InfraFault         nobody's fault in the job: child_killed, worker_lost, preempted, checkpoint_corrupt, …
     │   └── ServiceFault       ours
     └── AttemptSuperseded      a write came with a stale fence; the writer must stop
 
@@ -28,6 +28,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "compile_failed": "user",
     "deadline_exceeded": "user",
     "checkpoint_corrupt": "infra",
+    "checkpoint_failed": "infra",
     "child_killed": "infra",
     "worker_lost": "infra",
     "preempted": "infra",

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 import queue
+import re
+import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +35,18 @@ IN_FLIGHT_BYTES = 512 * 1024 * 1024
 PARAMETERS = ("params", "batch_stats")
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A state that could not be written: its step, and why."""
+
+    step: int
+    reason: str
+
+
 class Saver:
     """Writes states below one folder and tells when each is durable.
+
+    A failure in the background is kept until `failures` is asked for it: the loop asks at every block.
 
     Args:
         folder: where `{step}` folders go.
@@ -44,7 +58,9 @@ class Saver:
         self._folder, self._committed, self._meta = folder, committed, meta
         self._pending: queue.Queue[tuple[int, dict[str, float], Any] | None] = queue.Queue()
         self._in_flight = 0
-        self._failure: Exception | None = None
+        self.durable = -1
+        """The newest step that is whole on disk."""
+        self._failures: deque[Failure] = deque()
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="saver", daemon=True)
         self._thread.start()
@@ -63,39 +79,34 @@ class Saver:
             must: wait for room rather than skip. A large state that comes while another is being written is skipped otherwise,
             because the devices do not wait for a disk.
 
-        Returns: whether it is being written.
-
-        Raises:
-            InfraFault: an earlier save failed.
+        Returns: whether it is being written, or was tried in vain (see `failures`).
         """
-        self.check()
         flat = {name: flatten(section) for name, section in state.sections.items()}
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(flat))
         if self._in_flight and size * (self._in_flight + 1) > IN_FLIGHT_BYTES:
             if not must:
                 return False
             self.wait()
-        meta = self._meta | {"step": str(state.step)}
-        with _context():
-            response = ocp.save_checkpointables_async(
-                str(self._folder / str(state.step)),
-                {"state": flat, "data": state.position or {"next_index": 0}, "meta": meta},
-                overwrite=True,
-            )
-        self._in_flight += 1
+        parts = {"state": flat, "data": state.position or {"next_index": 0}, "meta": self._meta | {"step": str(state.step)}}
         self._last = time.monotonic()
+        try:
+            self._probe(state.step)
+            with _context():
+                response = ocp.save_checkpointables_async(str(self._folder / str(state.step)), parts, overwrite=True)
+        except Exception as error:  # noqa: BLE001  (the same edge as in the background: a folder may refuse us at once or later)
+            self._fail(state.step, error)
+            return True
+        self._in_flight += 1
         self._pending.put((state.step, measured, response))
         return True
 
-    def check(self) -> None:
-        """Raise InfraFault if a background save has failed."""
-        if self._failure is not None:
-            raise InfraFault("storage_failed", f"a checkpoint could not be written: {str(self._failure)[:500]}") from self._failure
+    def failures(self) -> list[Failure]:
+        """What has failed since this was last asked, oldest first."""
+        return [self._failures.popleft() for _ in range(len(self._failures))]
 
     def wait(self) -> None:
-        """Wait until everything begun is durable. Raises InfraFault if something failed."""
+        """Wait until everything begun is durable or has failed."""
         self._pending.join()
-        self.check()
 
     def close(self) -> None:
         """Wait, and stop the background thread."""
@@ -108,11 +119,33 @@ class Saver:
             step, measured, response = entry
             try:
                 response.result()
+                self.durable = step
                 self._committed(step, measured)
-            except Exception as error:  # noqa: BLE001  (whatever went wrong in the background must reach the loop, which raises it)
-                self._failure = error
+            except Exception as error:  # noqa: BLE001  (whatever went wrong in the background must reach the loop)
+                self._fail(step, error)
             self._in_flight -= 1
             self._pending.task_done()
+
+    def _probe(self, step: int) -> None:
+        """Raise OSError where no folder can be made: Orbax would wait five minutes for one."""
+        probe = self._folder / f"{step}.probe"
+        probe.mkdir(parents=True, exist_ok=True)
+        probe.rmdir()
+
+    def _fail(self, step: int, error: Exception) -> None:
+        # What was written of it may be what fills the disk.
+        for rest in self._folder.glob(f"{step}.*"):
+            shutil.rmtree(rest, ignore_errors=True)
+        self._failures.append(Failure(step, f"{type(error).__name__}: {error}"[:500]))
+
+
+def remedy(reason: str) -> str:
+    """What to do about a save that failed."""
+    if re.search(r"ENOSPC|EDQUOT|EFBIG|No space|quota|File too large|RESOURCE_EXHAUSTED", reason, re.IGNORECASE):
+        return "make room where checkpoints are written, or keep fewer of them (checkpoint.keep_latest)"
+    if re.search(r"EACCES|EPERM|EROFS|PERMISSION_DENIED|Permission denied|Read-only", reason, re.IGNORECASE):
+        return "let the worker write into the folder of checkpoints"
+    return "see that the folder of checkpoints is there and can be written"
 
 
 def restore(folder: Path, program: Program) -> State:

@@ -10,8 +10,10 @@ from typing import Any
 
 import jax
 
+from jobs.errors import InfraFault
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Measurement, Program, State
+from worker import checkpoint
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
 from worker.ledger import DATA_WAIT
@@ -61,6 +63,7 @@ class Run:
         self._every_seconds = every_seconds
         self._flight: deque[Block] = deque()
         self._saved = -1
+        self._saved_again: int | None = None
         self._told = 0.0
 
     def go(self, state: State) -> End:
@@ -72,11 +75,12 @@ class Run:
             done = "completed" if state.step >= program.total else program.stops(state.step, self._outputs)
             if self._should_save(state.step, done=bool(done)):
                 self._save(state, must=bool(done) or talk.command is not None)
+            self._mind_failures(state)
             if done and whole:
                 return self._finish(state, done)
             if talk.command in ENDING_OF:
                 self._settle(0)
-                self._saver.wait()
+                self._secure(state)
                 return End(ENDING_OF[talk.command], state.step)
             talk.handled()
             talk.enter(program.phase(state), state.step)
@@ -169,10 +173,34 @@ class Run:
         else:
             self._talk.event("checkpoint.skipped", step=state.step, reason="the checkpoint before it is still being written")
 
+    def _mind_failures(self, state: State) -> None:
+        """Tell of saves that failed in the background, and save this state in their place, once.
+
+        Raises:
+            InfraFault: `checkpoint_failed`, where that failed too.
+        """
+        failures = self._saver.failures()
+        for failure in failures:
+            final = self._saved_again is not None and self._saver.durable < self._saved_again <= failure.step
+            self._talk.event("checkpoint.failed", step=failure.step, reason=failure.reason, final=final)
+            if final:
+                message = f"the checkpoint of step {failure.step} could not be written, nor the one before it ({failure.reason})"
+                raise InfraFault("checkpoint_failed", f"{message}: {checkpoint.remedy(failure.reason)}")
+        if failures:
+            self._saved_again = state.step
+            self._save(state, must=True)
+
+    def _secure(self, state: State) -> None:
+        """Wait until all that was saved is durable, this state in the place of what failed."""
+        self._saver.wait()
+        self._mind_failures(state)
+        self._saver.wait()
+        self._mind_failures(state)
+
     def _finish(self, state: State, stopped_by: str) -> End:
         self._settle(0)
         self._talk.enter("finalizing", state.step)
         self._talk.send({"type": "progress", "step": state.step})
         result, artifacts = self._program.result(state, self._outputs, stopped_by)
-        self._saver.wait()
+        self._secure(state)
         return End("succeeded", state.step, result, tuple(artifacts))

@@ -12,7 +12,7 @@ from jobs.states import Status
 from service.db.queries import attempts, jobs
 from service.domain import artifacts, checkpoints
 from service.domain.attempts import refusal
-from service.domain.endings import LOST, End, Spent, Verdict, decide
+from service.domain.endings import LOST, UNKEPT, End, Spent, Verdict, decide
 from service.domain.instants import MICROSECONDS, microseconds, wire
 from service.domain.ledger import silent, without_lost
 from service.domain.lifecycle import Change, move
@@ -111,7 +111,7 @@ def _same_as_before(change: Change, attempt: Row[Any], told: Told) -> bool:
     before = attempts.numbered(change.connection, attempt.job_id, attempt.number - 1)
     if before is None or before.cause is None or told.cause is None:
         return False
-    return before.step == told.step and before.cause["code"] == told.cause.code
+    return before.cause["code"] == told.cause.code and (before.step == told.step or told.cause.code == UNKEPT)
 
 
 def _spent(change: Change, job: Row[Any]) -> Spent:

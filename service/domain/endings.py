@@ -18,6 +18,8 @@ AT_ONCE = frozenset({"worker_lost", "checkpoint_corrupt", "preempted"})
 """Codes that say nothing about the next try: it need not wait."""
 REPEATABLE = frozenset({"child_killed", "internal"})
 """Codes that twice in a row at one step are no accident."""
+UNKEPT = "checkpoint_failed"
+"""A code that twice in a row is no accident at any step, where nothing was kept in between: what is not kept is lost."""
 
 UNEXPLAINED = Failure(code="internal", message="The attempt failed and gave no reason; its log may.")
 LOST = Failure(code="worker_lost", message="The worker stopped sending heartbeats and its lease ran out.")
@@ -43,7 +45,7 @@ class End:
         step: the last step it told of.
         cause: what went wrong, if anything did.
         attempt_id: the attempt.
-        again: the attempt before this one ended at the same step with the same code.
+        again: the attempt before this one ended with the same code, and at the same step where that matters.
         kept: it kept a checkpoint further on than the one it started from.
     """
 
@@ -101,6 +103,8 @@ def _after_failure(spent: Spent, end: End, cause: Failure) -> Verdict:
     fault = fault_of(cause.code)
     if cause.code in NEVER_RETRIED:
         return _failed(spent, end, cause)
+    if end.again and cause.code == UNKEPT and not end.kept:
+        return _failed(spent, end, _repeated(cause, "The attempt before could not keep its state either"))
     if end.again and cause.code in REPEATABLE:
         return _failed(spent, end, _repeated(cause), "user" if cause.code == "child_killed" else fault)
     if fault == "user":
@@ -126,8 +130,8 @@ def _wait_seconds(code: str, tries: int) -> float:
     return min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(doublings, 16)) * random.uniform(0.5, 1.0)  # noqa: S311  (not a secret)
 
 
-def _repeated(cause: Failure) -> Failure:
-    message = f"{cause.message} The same happened at the same step in the attempt before, so it is not tried again."
+def _repeated(cause: Failure, how: str = "The same happened at the same step in the attempt before") -> Failure:
+    message = f"{cause.message} {how}, so it is not tried again."
     return Failure(code=cause.code, message=message, param=cause.param)
 
 

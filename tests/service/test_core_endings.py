@@ -145,3 +145,13 @@ def test_a_killed_child_that_keeps_coming_further_is_tried_again_at_once():
     cause = Failure(code="child_killed", message="Killed.")
     assert decide(RUNNING, None, spent, End("failed", 10, cause, "att_1", kept=True)).wait_seconds == 0.0
     assert decide(RUNNING, None, spent, End("failed", 10, cause, "att_1", kept=False)).wait_seconds > 0.0
+
+
+def test_a_state_that_cannot_be_kept_is_tried_twice():
+    first, second = failed("checkpoint_failed"), failed("checkpoint_failed", again=True)
+    verdict = decide(RUNNING, None, FRESH, first)
+    assert (verdict.status, verdict.phase, verdict.infra_retries) == (Status.QUEUED, Phase.BACKOFF, 1)
+    verdict = decide(RUNNING, None, FRESH, second)
+    assert (verdict.status, verdict.error["code"], verdict.error["fault"]) == (Status.FAILED, "checkpoint_failed", "infra")
+    assert verdict.error["message"].endswith("The attempt before could not keep its state either, so it is not tried again.")
+    assert decide(RUNNING, None, FRESH, replace(second, kept=True)).status == Status.QUEUED
