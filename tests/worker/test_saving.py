@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from jobs.errors import InfraFault
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, State
 from worker.checkpoint import Failure, Saver, remedy
+from worker.compilations import Compilations
+from worker.ledger import Ledger
 from worker.run import End, Run
 
 TOTAL, EVERY = 12, 4
@@ -36,6 +39,8 @@ class Counting:
 
     def phase(self, state: State) -> str:
         return "training"
+
+    def fetch(self, state: State) -> None: ...
 
     def advance(self, state: State) -> tuple[State, Block]:
         self._saver.wait()
@@ -61,11 +66,12 @@ class Counting:
 class Listener:
     """What the loop says, in order; the agent never commands anything."""
 
-    command, saves = None, True
+    command, saves, abandonable = None, True, staticmethod(contextlib.nullcontext)
 
     def __init__(self, on_event: Callable[[], None]) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._on_event = on_event
+        self.ledger = Ledger("training")
 
     def event(self, event: str, **data: Any) -> None:
         self.events.append((event, data))
@@ -93,7 +99,11 @@ class Bench:
         talk: Any = Listener(mend)
         program: Any = Counting(saver, lambda step: damage() if step == breaks_at else None)
         try:
-            return Run(program, self.outputs, saver, talk, None).go(program.init()), talk, ""
+            return (
+                Run(program, self.outputs, saver, talk, Compilations(lambda: "training", talk.event), None).go(program.init()),
+                talk,
+                "",
+            )
         except InfraFault as error:
             return None, talk, f"{error.code}: {error.message}"
         finally:
@@ -155,7 +165,10 @@ def test_a_save_that_fails_long_after_another_is_tried_again_too(bench: Bench, f
     saver = Saver(bench.folder, lambda step, _: bench.durable.append(step), {"kind": "test"})
     talk: Any = Listener(twice.mend)
     program: Any = Counting(saver, lambda step: full_disk.damage() if step in (2, 7) else None)
-    assert Run(program, bench.outputs, saver, talk, None).go(program.init()).ending == "succeeded"
+    assert (
+        Run(program, bench.outputs, saver, talk, Compilations(lambda: "training", talk.event), None).go(program.init()).ending
+        == "succeeded"
+    )
     saver.close()
     assert (twice.mended, bench.durable) == (2, [5, 9, 12])
 
