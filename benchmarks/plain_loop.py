@@ -18,7 +18,8 @@ from flax import nnx
 
 from jobs.programs import optimizers
 from jobs.programs.mesh import Layout, build_mesh
-from jobs.programs.models.transformer import Config, Transformer
+from jobs.programs.models.setting import Setting
+from jobs.programs.models.transformer import Transformer
 
 WARM_STEPS = 10
 
@@ -33,9 +34,8 @@ def train(spec: dict[str, Any], tokens: np.ndarray, steps: int) -> float:
     """Seconds per step of `jax.jit` with a donated state over random windows; nothing is saved or reported."""
     layout = Layout(build_mesh({"data": 1}), (("batch", "data"),))
     context, batch_size = spec["model"]["context"], spec["data"]["batch_size"]
-    config = Config(spec["model"], np.dtype("float32"), np.dtype("float32"), remat=False)
     with nnx.use_eager_sharding(False):  # noqa: FBT003  (the library's signature)
-        graph, params, rest = nnx.split(Transformer(config, layout, nnx.Rngs(jax.random.key(0))), nnx.Param, ...)
+        graph, params, rest = nnx.split(Transformer(spec["model"], Setting(layout), nnx.Rngs(jax.random.key(0))), nnx.Param, ...)
     optimizer = optimizers.build(spec["optimizer"])
     state = (params, optimizer.init(params), rest)
 

@@ -17,7 +17,8 @@ from jobs.errors import UserFault
 from jobs.programs import data as datasets
 from jobs.programs import losses
 from jobs.programs.mesh import Layout
-from jobs.programs.models import dense, transformer
+from jobs.programs.models.network import build_network
+from jobs.programs.models.setting import Setting
 
 VOCABULARY = "vocabulary.json"
 
@@ -65,7 +66,7 @@ class NextToken:
     def __init__(self, spec: dict[str, Any], layout: Layout, tokens: np.ndarray, vocabulary: list[str] | None = None) -> None:
         self._vocabulary = vocabulary
         self.model, self.layout, self._data = spec["model"], layout, spec["data"]
-        self._config = transformer.Config(self.model, *dtypes(spec), remat=spec["remat"] != "none")
+        self._setting = Setting.of(spec, layout)
         self.context: int = self.model["context"]
         cut = datasets.split(len(tokens), self._data["eval_fraction"])
         self._train, self._rest = tokens[:cut], tokens[cut:]
@@ -75,7 +76,7 @@ class NextToken:
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """A fresh transformer."""
-        return transformer.Transformer(self._config, self.layout, rngs)
+        return build_network(self.model, self._setting, rngs)
 
     def example(self) -> datasets.Batch:
         """Windows of zeros."""
@@ -119,7 +120,7 @@ class Supervised:
     def __init__(self, spec: dict[str, Any], layout: Layout, columns: dict[str, np.ndarray]) -> None:
         self._spec, self.layout, self._data = spec, layout, spec["data"]
         self._loss = losses.build(spec["loss"])
-        self._types = dtypes(spec)
+        self._setting = Setting.of(spec, layout)
         bound = {name: _as_device(array) for name, array in columns.items()}
         cut = datasets.split(len(bound["x"]), self._data["eval_fraction"])
         self.source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
@@ -130,8 +131,7 @@ class Supervised:
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """A fresh network."""
-        kinds = {"mlp": dense.MLP, "cnn": dense.CNN}
-        return kinds[self._spec["model"]["type"]](self._spec["model"], *self._types, self.layout, rngs)
+        return build_network(self._spec["model"], self._setting, rngs)
 
     def example(self) -> datasets.Batch:
         """Rows of zeros."""
@@ -174,11 +174,6 @@ def build_objective(spec: dict[str, Any], layout: Layout, path: Path | None, for
         return NextToken(spec, layout, tokens, datasets.vocabulary(path) if by_character else None)
     columns = datasets.columns_of(data, path, form)
     return Supervised(spec, layout, datasets.bind(columns, data["args"] or {"x": "x", "y": "y"}))
-
-
-def dtypes(spec: dict[str, Any]) -> tuple[Any, Any]:
-    """The dtypes of parameters and arithmetic."""
-    return jnp.dtype(spec["precision"]["params"]), jnp.dtype(spec["precision"]["compute"])
 
 
 def _as_device(array: np.ndarray) -> np.ndarray:

@@ -110,7 +110,8 @@ def _fit_enum(value: Any, choices: list[Any], pointer: str) -> Fitted:
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return Fitted(value, [])
     named = [choice for choice in choices if isinstance(choice, str)]
-    hint = f"; {nearest(value, named)}" if isinstance(value, str) and len(named) > 3 else ""
+    close = nearest(value, named) if isinstance(value, str) and len(named) > 3 else ""
+    hint = f"; {close}" if close.startswith("did") else ""
     return _fault(value, pointer, "unknown_value", f"must be one of {_listed_json(choices)}{hint}")
 
 

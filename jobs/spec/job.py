@@ -20,6 +20,7 @@ from jobs.spec.numerics import check_precision
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
 from jobs.spec.reading import read_fields
+from jobs.spec.remat import read_remat
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
 from jobs.spec.strict import as_object
 from jobs.spec.train import Train
@@ -132,6 +133,8 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
         _bind(draft, draft.parts["data"], draft.parts["facts"])
     if draft.kind == "train" and draft.has("model"):
         _settle_loss(draft)
+    if draft.kind == "train" and "remat" in draft.parts:
+        draft.add("remat", read_remat(draft.parts["remat"]))
     if draft.has("mesh", "resources"):
         draft.add("placement", place(draft.kind, draft.parts["mesh"], draft.parts["resources"]))
     if draft.has("precision"):

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from jobs.errors import Issue
 from jobs.spec.pointers import join
 
-LOGICAL_AXES = ("batch", "embed", "heads", "mlp", "vocab")
+LOGICAL_AXES = ("batch", "embed", "heads", "kv_heads", "mlp", "vocab")
 _FSDP = {"batch": "data", "embed": "data"}
-_TP = {"batch": "data", "heads": "model", "mlp": "model", "vocab": "model"}
+_TP = {"batch": "data", "heads": "model", "kv_heads": "model", "mlp": "model", "vocab": "model"}
 PRESETS: dict[str, dict[str, str]] = {
     "replicated": {},
     "dp": {"batch": "data"},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from jobs.spec.checkpoint import Every, TrainCheckpoint
 from jobs.spec.data import TrainData
 from jobs.spec.envelope import Envelope
+from jobs.spec.remat import SCHEMA as REMAT
 from jobs.spec.stop import TrainStop
 
 MOST_STEPS = 10**9
@@ -25,8 +26,9 @@ class Train(Envelope):
     grad_accumulation: Annotated[int, Field(ge=1, le=10**6)] = Field(
         default=1, description="Parts that a batch is computed in, one after another."
     )
-    remat: Literal["none", "full"] = Field(
-        default="none", description="Whether activations are computed again in the backward pass."
+    remat: Annotated[Any, WithJsonSchema(REMAT)] = Field(
+        default="none",
+        description="Which activations of a block are computed again in the backward pass: a policy, for each block or every k-th.",
     )
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = Field(description="the number of optimizer updates, such as 1000")
     eval_every: Every | None = Field(default=None, description="Steps between evaluations; left out: as often as checkpoints.")

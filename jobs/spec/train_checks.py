@@ -16,6 +16,7 @@ from jobs.spec.draft import Check
 from jobs.spec.mesh import Placement
 from jobs.spec.optimizers import check_accumulation, check_parts, check_schedules, warn_of_optimizer
 from jobs.spec.pointers import count_of
+from jobs.spec.remat import check_remat
 from jobs.spec.stop import TrainStop
 
 TEXT_LOSSES = ("next_token", "softmax_cross_entropy_with_integer_labels")
@@ -177,6 +178,7 @@ def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
 
 CHECKS: tuple[Check, ...] = (
     Check(("model",), models.check_model),
+    Check(("model", "precision", "resources"), models.check_attention),
     Check(("model", "data", "facts"), _check_kind_of_data),
     Check(("model", "data", "facts"), _check_text),
     Check(("data", "binding"), _check_rows),
@@ -185,6 +187,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("model", "loss", "binding"), _check_targets),
     Check(("data", "grad_accumulation", "placement"), _check_batch),
     Check(("model", "placement"), _check_sharding),
+    Check(("model", "remat"), check_remat),
     Check(("data", "eval_every"), _check_evaluation),
     Check(("stop", "data"), _check_stop),
     Check(("optimizer",), check_schedules),

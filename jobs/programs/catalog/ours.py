@@ -11,6 +11,15 @@ from jobs.spec import builtin
 _WIDTH: Schema = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 _DROPOUT: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0}
 _SCALE: Schema = {"type": "number", "exclusiveMinimum": 0, "default": 10.0}
+_HEADS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
+_LAYERS: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
+_MLP_DIM: Schema = {
+    "type": ["integer", "null"],
+    "minimum": 1,
+    "maximum": 1_000_000,
+    "default": None,
+    "description": "null: four times dim; for a gated activation two thirds of that, rounded up to a multiple of 64",
+}
 MOST_TRANSFORMS = 64
 
 
@@ -19,16 +28,23 @@ def models() -> dict[str, Entry]:
     transformer = {
         "vocab_size": {"type": "integer", "minimum": 2, "maximum": 10_000_000},
         "dim": _WIDTH,
-        "n_layers": {"type": "integer", "minimum": 1, "maximum": 1000},
-        "n_heads": {"type": "integer", "minimum": 1, "maximum": 10_000},
+        "n_layers": _LAYERS,
+        "n_heads": _HEADS,
         "context": {"type": "integer", "minimum": 1, "maximum": 1_048_576},
         "dropout": _DROPOUT,
-        "mlp_dim": {**_nullable(_WIDTH), "default": None, "description": "null: four times dim"},
+        "n_kv_heads": {
+            **_nullable(_HEADS),
+            "default": None,
+            "description": "heads of keys and values, each shared by as many query heads; null: n_heads",
+        },
+        "mlp_dim": _MLP_DIM,
         "positions": {
             "enum": ["learned", "rotary", None],
             "default": None,
             "description": "null: rotary, which needs heads of an even size; learned for odd ones",
         },
+        "rotary_base": {"type": "number", "minimum": 1, "default": 10_000.0},
+        **_block("gelu", "rmsnorm"),
         "tie_embeddings": {"type": "boolean", "default": True},
     }
     mlp = {
@@ -63,6 +79,25 @@ def models() -> dict[str, Entry]:
         _model("linear_regression", "Normal linear regression of y on the columns x.", "mcmc", priors, ["x", "y"]),
     ]
     return {entry["type"]: entry for entry in found}
+
+
+def _block(activation: str, norm: str) -> dict[str, Schema]:
+    """Choices that every stack of attention blocks leaves open."""
+    return {
+        "activation": {"enum": ["gelu", "relu", "silu", "swiglu", "geglu"], "default": activation},
+        "norm": {"enum": ["rmsnorm", "layernorm"], "default": norm},
+        "use_bias": {"type": "boolean", "default": False},
+        "attention": {
+            "enum": ["auto", "xla", "cudnn"],
+            "default": "auto",
+            "description": "auto: cudnn on a GPU in bfloat16 with heads of at most 128 features, a multiple of 8; else xla",
+        },
+        "scan_layers": {
+            "type": "boolean",
+            "default": False,
+            "description": "one stacked block, scanned over: compiles in a time that does not grow with n_layers",
+        },
+    }
 
 
 def chain() -> Entry:

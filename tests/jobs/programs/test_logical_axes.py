@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import jax
 import pytest
 
 from jobs.programs.mesh import Layout, build_mesh
-from jobs.programs.models.dense import CNN, MLP
-from jobs.programs.models.transformer import Config, Transformer
+from jobs.programs.models.network import build_network
+from jobs.programs.models.setting import Setting
 from jobs.programs.module import ModuleForm
 from jobs.spec.catalog import load
 from jobs.spec.models import complete, logical_sizes, together
@@ -16,6 +16,9 @@ MODELS = [
     {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "mlp_dim": 40},
     {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "tie_embeddings": False},
     {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 1, "n_heads": 3, "context": 16, "positions": "rotary"},
+    {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 6, "context": 16, "n_kv_heads": 2},
+    {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 6, "context": 16, "scan_layers": True},
+    {"type": "transformer", "vocab_size": 96, "dim": 20, "n_layers": 1, "n_heads": 5, "context": 16, "activation": "swiglu"},
     {"type": "mlp", "in_features": 5, "hidden": [7, 11, 13], "out_features": 3},
     {"type": "mlp", "in_features": 5, "hidden": [7, 11], "out_features": 3},
     {"type": "mlp", "in_features": 5, "hidden": [], "out_features": 3},
@@ -25,16 +28,9 @@ MODELS = [
 
 def parameters(model):
     """The shape and the logical axes of every parameter, without building one."""
-    layout = Layout(build_mesh({"data": 1}), ())
-    formats = (jnp.dtype("float32"), jnp.dtype("float32"))
-
-    def build(rngs):
-        if model["type"] == "transformer":
-            return Transformer(Config(model, *formats, remat=False), layout, rngs)
-        return {"mlp": MLP, "cnn": CNN}[model["type"]](model, *formats, layout, rngs)
-
-    form = ModuleForm(build)
-    shapes = {path: leaf.shape for path, leaf in form.fresh(0)["params"].items()}
+    setting = Setting(Layout(build_mesh({"data": 1}), ()))
+    form = ModuleForm(lambda rngs: build_network(model, setting, rngs))
+    shapes = {path: leaf.shape for path, leaf in jax.eval_shape(lambda: form.fresh(0))["params"].items()}
     return {path: (shapes[path], axes or ()) for path, axes in form.logical_axes.items()}
 
 

@@ -39,26 +39,31 @@ def test_an_open_axis_takes_what_there_is_and_divides(axes, devices, batch, expe
         ("replicated", {}, {"data": 2}, {}),
         ("dp", {}, {"data": 2}, {"batch": "data"}),
         ("fsdp", {}, {"data": 2}, {"batch": "data", "embed": "data"}),
-        ("tp", {}, {"model": 2}, {"heads": "model", "mlp": "model", "vocab": "model"}),
-        ("tp", {}, {"data": 2, "model": 2}, {"batch": "data", "heads": "model", "mlp": "model", "vocab": "model"}),
+        ("tp", {}, {"model": 2}, dict.fromkeys(("heads", "kv_heads", "mlp", "vocab"), "model")),
+        (
+            "tp",
+            {},
+            {"data": 2, "model": 2},
+            {"batch": "data", "heads": "model", "kv_heads": "model", "mlp": "model", "vocab": "model"},
+        ),
         (
             "fsdp_tp",
             {},
             {"data": 2, "model": 2},
-            {"batch": "data", "embed": "data", "heads": "model", "mlp": "model", "vocab": "model"},
+            {"batch": "data", "embed": "data", "heads": "model", "kv_heads": "model", "mlp": "model", "vocab": "model"},
         ),
         (
             "fsdp_tp",
             {"vocab": None, "mlp": "data"},
             {"data": 2, "model": 2},
-            {"batch": "data", "embed": "data", "heads": "model", "mlp": "data"},
+            {"batch": "data", "embed": "data", "heads": "model", "kv_heads": "model", "mlp": "data"},
         ),
     ],
 )
 def test_presets_and_overrides(preset, overrides, axes, expected):
     placed = rules(preset, overrides, axes)
     assert {logical: axis for logical, axis in placed.items() if axis is not None} == expected
-    assert set(placed) == {"batch", "embed", "heads", "mlp", "vocab"}
+    assert set(placed) == {"batch", "embed", "heads", "kv_heads", "mlp", "vocab"}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def test_the_contracts_training_example():
         "schedules/warmup_cosine_decay_schedule",
     ]
     assert spec.resolved["init_from"] == {"job": "job_text", "step": 400, "what": "params"}
-    assert spec.resolved["model"] == language()["model"] | {"mlp_dim": 512, "positions": "rotary", "tie_embeddings": True}
+    assert spec.resolved["model"] == language()["model"] | {
+        "mlp_dim": 512, "positions": "rotary", "tie_embeddings": True, "n_kv_heads": 4, "rotary_base": 10_000.0,
+        "activation": "gelu", "norm": "rmsnorm", "use_bias": False, "attention": "auto", "scan_layers": False,
+    }  # fmt: skip
     assert spec.resolved["data"] == language()["data"] | {
         "inline": None, "builtin": None, "eval_batches": None, "tokenizer": "bytes", "args": None,
     }  # fmt: skip
@@ -242,6 +245,6 @@ def test_builtin_numbers_never_change():
 def test_positions_are_rotary_where_heads_are_even():
     from jobs.spec.models import complete
 
-    model = {"type": "transformer", "dim": 24, "n_heads": 4, "mlp_dim": None, "positions": None}
+    model = {"type": "transformer", "dim": 24, "n_heads": 4, "mlp_dim": 96, "n_kv_heads": 4, "positions": None}
     assert complete(model)["positions"] == "rotary"
     assert complete(model | {"n_heads": 8})["positions"] == "learned"

@@ -1,0 +1,29 @@
+"""From a resolved `model` section to the network that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import nnx
+
+from jobs.programs.models.dense import CNN, MLP
+from jobs.programs.models.setting import Setting
+from jobs.programs.models.transformer import Transformer
+
+NETWORKS: Mapping[str, Callable[[dict[str, Any], Setting, nnx.Rngs], nnx.Module]] = {
+    "transformer": Transformer,
+    "mlp": MLP,
+    "cnn": CNN,
+}
+
+
+def build_network(model: dict[str, Any], setting: Setting, rngs: nnx.Rngs) -> nnx.Module:
+    """A fresh network.
+
+    Args:
+        model: the resolved `model` section.
+        setting: formats, mesh, remat.
+        rngs: random streams for parameters and dropout.
+    """
+    return NETWORKS[model["type"]](model, setting, rngs)

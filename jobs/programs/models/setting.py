@@ -1,0 +1,79 @@
+"""What a network is built with beside its own arguments: number formats, the mesh, and what is kept for the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jobs.programs.mesh import Layout
+
+FLOAT32 = jnp.dtype("float32")
+SHORT = {"full": "nothing_saveable", "dots": "dots_saveable", "dots_with_no_batch_dims": "dots_with_no_batch_dims_saveable"}
+"""Short names of policies of `jax.checkpoint_policies`; the library's own names are taken too."""
+
+
+@dataclass(frozen=True)
+class Remat:
+    """Which activations are computed again in the backward pass instead of being kept.
+
+    Attributes:
+        policy: `none`, a short name, or the name of a policy of `jax.checkpoint_policies` that needs no argument.
+        every: it goes for each `every`-th block, the first among them.
+    """
+
+    policy: str = "none"
+    every: int = 1
+
+    @classmethod
+    def of(cls, remat: str | dict[str, Any]) -> Remat:
+        """From the field `remat` of a resolved spec."""
+        return cls(remat) if isinstance(remat, str) else cls(**remat)
+
+    def wrap(self, call: Callable[..., Any], at: int) -> Callable[..., Any]:
+        """A block's call, as function of the block and its input, with the policy applied where it is meant for block `at`."""
+        if self.policy == "none" or at % self.every:
+            return call
+        policy = getattr(jax.checkpoint_policies, SHORT.get(self.policy, self.policy))
+        return nnx.remat(call, policy=policy)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every layer of a network.
+
+    Attributes:
+        layout: the mesh, and where logical axes lie on it.
+        params, compute: formats of the parameters and of the arithmetic.
+        remat: what is computed again in the backward pass.
+    """
+
+    layout: Layout
+    params: Any = FLOAT32
+    compute: Any = FLOAT32
+    remat: Remat = Remat()
+
+    @classmethod
+    def of(cls, spec: dict[str, Any], layout: Layout) -> Setting:
+        """From a resolved spec."""
+        precision = spec["precision"]
+        return cls(layout, jnp.dtype(precision["params"]), jnp.dtype(precision["compute"]), Remat.of(spec["remat"]))
+
+    @property
+    def formats(self) -> dict[str, Any]:
+        """The formats under the names that layers of Flax give them."""
+        return {"dtype": self.compute, "param_dtype": self.params}
+
+
+def drawn(std: float, *logical: str | None) -> nnx.Initializer:
+    """Normal weights of this standard deviation, on these logical axes."""
+    return nnx.with_partitioning(nnx.initializers.normal(std), logical)
+
+
+def scaled(*logical: str | None) -> nnx.Initializer:
+    """Weights that keep the variance of what comes in (LeCun normal), on these logical axes."""
+    return nnx.with_partitioning(nnx.initializers.lecun_normal(), logical)
