@@ -127,6 +127,8 @@ class Assignment(Document):
     prefix: Text
     storage: FileStorage | HttpStorage
     dataset: Dataset | None
+    beside: dict[Name, Dataset] = Field(default_factory=dict)
+    """Files that the job reads beside its data, by what they are for: `tokenizer`."""
     resume: Resume | None
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
+from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.job import read_spec
 
 COMPILE_CACHE = Path(tempfile.gettempdir()) / f"meshyard-tests-{os.getuid()}-{sys.version_info.minor}"
@@ -114,7 +114,8 @@ def facts(dataset_id: str) -> DatasetFacts | None:
         64,
         [ColumnFacts("x", "float32", [64, 8, 8, 1], 0.0, 1.0), ColumnFacts("y", "int32", [64], 0.0, 3.0)],
     )
-    return {"ds_text": TEXT, "ds_pictures": pictures}.get(dataset_id)
+    tokenizer = DatasetFacts("ds_tokenizer", "tokenizer", 5_000, None, tokenizer=TokenizerFacts("BPE", 300))
+    return {"ds_text": TEXT, "ds_pictures": pictures, "ds_tokenizer": tokenizer}.get(dataset_id)
 
 
 def resolve(document: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +128,20 @@ def write_text(path: Path, length: int = 200_000) -> Path:
     words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     text = " ".join(" ".join(words[int(digit)] for digit in str(n)) + ("." if n % 7 else ".\n") for n in range(length // 8))
     path.write_text(text[:length])
+    return path
+
+
+def write_tokenizer(path: Path, text: str) -> Path:
+    """A tokenizer of at most 300 tokens, trained on a text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<|end|>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(text.split("\n"), trainer)
+    tokenizer.save(str(path))
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from jobs.errors import JobError, UserFault
+from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Program, State
 from jobs.programs.registry import build_program
@@ -58,7 +59,8 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         talk.enter("restoring" if start["resume"] else "compiling", began_at)
         dataset = assignment["dataset"]
         path = Path(start["dataset"]) if start["dataset"] else None
-        program = build_program(spec, assignment["mesh_axes"], path, dataset["format"] if dataset else None)
+        form = dataset["format"] if dataset else None
+        program = build_program(spec, assignment["mesh_axes"], path, form, _beside(start))
         state = _first_state(program, start)
         talk.enter("compiling", began_at)
         _compile(talk, program, state)
@@ -66,6 +68,14 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
     saver.close()
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
+
+
+def _beside(start: Message) -> Beside:
+    """The files that are read beside the data."""
+    assignment, paths = start["assignment"], start["beside"]
+    files = {role: DataFile(Path(paths[role]), file["format"], file["sha256"]) for role, file in assignment["beside"].items()}
+    sha256 = assignment["dataset"]["sha256"] if assignment["dataset"] else ""
+    return Beside(sha256, files.get("tokenizer"), Path(start["encoded"]))
 
 
 def _first_state(program: Program, start: Message) -> State:

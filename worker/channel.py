@@ -4,10 +4,12 @@ The child's standard output and error are its log and go another way; these line
 
 From the agent, first and once:
     {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
-     "dataset": "/…" | null, "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null, "sent_at": 12.5}
+     "dataset": "/…" | null, "beside": {"tokenizer": "/…"}, "encoded": "/…", "cpu_devices": 8 | null, "device_ids": [0, 1] | null,
+     "compile_cache": "/…" | null, "sent_at": 12.5}
     `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
     `outputs`: the folder of outputs (`outputs/` below `directory`), where the verified outputs of `resume` lie already.
-    `dataset`: a verified data file. `sent_at`: when this was sent, by the machine's monotonic clock.
+    `dataset`: a verified data file. `beside`: verified files read beside it.
+    `encoded`: folder of texts as tokens, which the child fills. `sent_at`: when this was sent, by the machine's monotonic clock.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
 

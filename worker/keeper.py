@@ -42,6 +42,7 @@ class Equipment:
         cpu_devices: virtual devices to make; None on real ones.
         device_ids: the real devices it may use; None for whatever there is.
         compile_cache: folder of compiled programs.
+        encoded: folder of texts as tokens.
         backlog: file for reports that wait.
         graces: how long the child may take over things.
     """
@@ -49,6 +50,7 @@ class Equipment:
     cpu_devices: int | None
     device_ids: list[int] | None
     compile_cache: Path
+    encoded: Path
     backlog: Path
     graces: Graces
 
@@ -187,6 +189,8 @@ class Keeper:
                 "resume": str(inputs.resume) if inputs.resume else None,
                 "outputs": str(directory / "outputs"),
                 "dataset": str(inputs.dataset) if inputs.dataset else None,
+                "beside": {role: str(path) for role, path in inputs.beside.items()},
+                "encoded": str(self._equipment.encoded),
                 "cpu_devices": self._equipment.cpu_devices,
                 "device_ids": self._equipment.device_ids,
                 "compile_cache": str(self._equipment.compile_cache),

@@ -15,8 +15,11 @@ from typing import Protocol
 
 from jobs.errors import InfraFault, UserFault
 from jobs.protocol import Assignment, Dataset, File, Resume
+from jobs.spec.data import pointer_of
 from worker import api
 from worker.transfer import Digests, Identity, Mismatch, below, download, for_each, identity_of, is_refusal_of_bytes, upload, verify
+
+DATA = "/data/dataset"
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class Inputs:
 
     Attributes:
         dataset: the data file.
+        beside: the files that are read beside it, by what they are for.
         resume: folder of the checkpoint.
         outputs: by path, the outputs of earlier attempts, which now lie in the folder of outputs.
     """
 
     dataset: Path | None = None
+    beside: dict[str, Path] = field(default_factory=dict[str, Path])
     resume: Path | None = None
     outputs: dict[str, Known] = field(default_factory=dict[str, Known])
 
@@ -93,10 +98,11 @@ class SharedFolder:
             outputs = self.directory / "outputs"
             outputs.mkdir(parents=True, exist_ok=True)
             dataset = await self._dataset(assignment.dataset) if assignment.dataset else None
+            beside = {role: await self._dataset(file, pointer_of(role)) for role, file in assignment.beside.items()}
             if assignment.resume is None:
-                return Inputs(dataset)
+                return Inputs(dataset, beside)
             folder = await self._checkpoint(assignment.resume)
-            return Inputs(dataset, folder, await self._outputs(assignment.resume, outputs))
+            return Inputs(dataset, beside, folder, await self._outputs(assignment.resume, outputs))
         except OSError as error:
             raise _storage_failed(error) from error
 
@@ -109,10 +115,10 @@ class SharedFolder:
     async def committed(self, step: int) -> None:
         """Retention is the service's."""
 
-    async def _dataset(self, dataset: Dataset) -> Path:
+    async def _dataset(self, dataset: Dataset, pointer: str = DATA) -> Path:
         path = below(self._root, dataset.key)
         if path.stat().st_size != dataset.bytes or await self._digests.of(path) != dataset.sha256:
-            raise _dataset_invalid()
+            raise _dataset_invalid(pointer)
         return path
 
     async def _checkpoint(self, resume: Resume) -> Path:
@@ -166,9 +172,12 @@ class ThroughService:
             outputs = self.directory / "outputs"
             outputs.mkdir(parents=True, exist_ok=True)
             dataset = await self._datasets.get(self._service, assignment.dataset) if assignment.dataset else None
+            beside = {
+                role: await self._datasets.get(self._service, file, pointer_of(role)) for role, file in assignment.beside.items()
+            }
             if assignment.resume is None:
-                return Inputs(dataset)
-            return Inputs(dataset, *await self._resume(assignment.resume, outputs))
+                return Inputs(dataset, beside)
+            return Inputs(dataset, beside, *await self._resume(assignment.resume, outputs))
         except (OSError, api.Refused) as error:
             raise _storage_failed(error) from error
 
@@ -224,8 +233,8 @@ class Datasets:
         self._digests = digests
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def get(self, service: api.Service, dataset: Dataset) -> Path:
-        """The verified file of a dataset.
+    async def get(self, service: api.Service, dataset: Dataset, pointer: str = DATA) -> Path:
+        """The verified file of a dataset. `pointer`: where the job names it.
 
         Raises:
             UserFault: `dataset_invalid`, if the service's bytes are not those it named.
@@ -239,10 +248,10 @@ class Datasets:
             try:
                 await download(service, api.dataset_content(dataset.id), path, expected)
             except Mismatch as error:
-                raise _dataset_invalid() from error
+                raise _dataset_invalid(pointer) from error
             except api.Refused as error:
                 if is_refusal_of_bytes(error):
-                    raise _dataset_invalid() from error
+                    raise _dataset_invalid(pointer) from error
                 raise
         return path
 
@@ -272,10 +281,8 @@ def _flush_folders(folders: list[Path]) -> None:
             os.close(descriptor)
 
 
-def _dataset_invalid() -> UserFault:
-    return UserFault(
-        "dataset_invalid", "The dataset is gone, or its bytes do not match its digest. Upload it again.", "/data/dataset"
-    )
+def _dataset_invalid(pointer: str) -> UserFault:
+    return UserFault("dataset_invalid", "The dataset is gone, or its bytes do not match its digest. Upload it again.", pointer)
 
 
 def _checkpoint_corrupt(resume: Resume, error: Exception) -> InfraFault:

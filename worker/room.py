@@ -5,6 +5,7 @@ So whatever lies in a room has one owner, leftovers can be thrown away, and ever
 
     {work_dir}/{n}/lock
     {work_dir}/{n}/datasets/{sha256}          downloaded data, verified
+    {work_dir}/{n}/encoded/{digest}/          texts as tokens, each made once
     {work_dir}/{n}/scratch/{attempt}/         what an attempt needs while it runs
     {work_dir}/{n}/compile-cache/{slot}/
 """
@@ -54,6 +55,11 @@ class Room:
     def datasets(self) -> Path:
         """Downloaded data by digest."""
         return self._made("datasets")
+
+    @property
+    def encoded(self) -> Path:
+        """Texts as tokens, by digest of text and tokenizer."""
+        return self._made("encoded")
 
     def scratch(self, attempt_id: str) -> Path:
         """A folder for one attempt, deleted when it ends."""

@@ -152,6 +152,7 @@ class Slot:
             cpu_devices=assignment.devices if workshop.virtual else None,
             device_ids=self._numbers(assignment.devices),
             compile_cache=workshop.room.compile_cache(self.number),
+            encoded=workshop.room.encoded,
             backlog=scratch / "reports",
             graces=workshop.graces,
         )

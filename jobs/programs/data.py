@@ -6,9 +6,11 @@ depends neither on devices nor on where a run was interrupted, and the position 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -23,23 +25,65 @@ from jobs.spec import builtin
 Batch = dict[str, np.ndarray]
 READ_THREADS = 1
 PREFETCH = 4
+SHUFFLE_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A verified file."""
+
+    path: Path
+    form: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a job reads beside its data file.
+
+    Attributes:
+        sha256: of the data file itself.
+        tokenizer: a `tokenizers` file.
+        encoded: folder in which texts are kept as tokens; None to keep none.
+    """
+
+    sha256: str = ""
+    tokenizer: DataFile | None = None
+    encoded: Path | None = None
+
+
+ALONE = Beside()
+
+
+class Source(Protocol):
+    """Samples by index."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def gather(self, indices: np.ndarray) -> Batch:
+        """The samples of these indices, along a first axis."""
+        ...
 
 
 class Windows:
-    """Every window of `length` tokens of a text, by its first token: `{"tokens": (length,) int32}`."""
+    """Every window of `length` tokens of a text, by its first token: `{"tokens": (n, length) int32}`."""
 
     def __init__(self, tokens: np.ndarray, length: int) -> None:
         self._tokens, self._length = tokens, length
+        self._offsets = np.arange(length)
 
     def __len__(self) -> int:
         return len(self._tokens) - self._length + 1
 
-    def __getitem__(self, index: int) -> Batch:
-        return {"tokens": self._tokens[index : index + self._length].astype(np.int32)}
+    def gather(self, indices: np.ndarray) -> Batch:
+        """The windows that begin at these tokens."""
+        return {"tokens": self._tokens[indices[:, None] + self._offsets].astype(np.int32)}
 
 
 class Rows:
-    """The rows of equally long arrays: `{name: row}`."""
+    """The rows of equally long arrays: `{name: rows}`."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
@@ -47,24 +91,61 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self._arrays.values())))
 
-    def __getitem__(self, index: int) -> Batch:
-        return {name: array[index] for name, array in self._arrays.items()}
+    def gather(self, indices: np.ndarray) -> Batch:
+        """These rows."""
+        return {name: array[indices] for name, array in self._arrays.items()}
+
+
+class Shuffled:
+    """Batches by their number: the order is Grain's own, `MapDataset.seed(seed).shuffle().repeat().batch(batch_size)`.
+
+    Grain takes samples one by one through each of its stages. Here the permutation is asked for a batch's indices, and the source
+    gathers them at once.
+
+    Args:
+        source: samples by index.
+        batch_size: samples in a batch.
+        seed: of the shuffle; each pass over the source has an order of its own.
+        part: which of how many equal parts of each batch this process reads.
+    """
+
+    def __init__(self, source: Source, batch_size: int, seed: int, part: tuple[int, int] = (0, 1)) -> None:
+        number, parts = part
+        self._source, self._batch_size = source, batch_size
+        self._mine = range(number * batch_size // parts, (number + 1) * batch_size // parts)
+        # As Grain derives a stage's seed: the user's, and how far above the stage it was given.
+        self._seed = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint32)[0])
+        self._length = len(source)
+
+    def __len__(self) -> int:
+        return sys.maxsize // self._batch_size
+
+    def __getitem__(self, number: int) -> Batch:
+        first = number * self._batch_size
+        return self._source.gather(np.array([self._sample(first + row) for row in self._mine]))
+
+    def _sample(self, position: int) -> int:
+        epoch, index = divmod(position, self._length)
+        seed = (self._seed + epoch) % 2**32
+        return grain.experimental.index_shuffle(index, self._length - 1, seed, SHUFFLE_ROUNDS)
 
 
 class Feed:
-    """Batches of shuffled samples without end.
+    """Batches of shuffled samples without end, read ahead by a thread.
 
     Args:
         source: samples by index.
         batch_size: samples in a batch.
         seed: of the shuffle; each pass over the source has an order of its own.
         position: batches already consumed.
+        part: which of how many equal parts of each batch this process reads.
     """
 
-    def __init__(self, source: Any, batch_size: int, seed: int, position: int = 0) -> None:
-        samples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    def __init__(self, source: Source, batch_size: int, seed: int, position: int = 0, part: tuple[int, int] = (0, 1)) -> None:
         options = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
-        self._batches = iter(samples.batch(batch_size, drop_remainder=True).to_iter_dataset(options))
+        shuffled: Any = Shuffled(source, batch_size, seed, part)
+        batches = grain.MapDataset.source(shuffled)
+        self._batches = iter(batches.to_iter_dataset(options))
         self._batches.set_state({"next_index": position})
 
     def __next__(self) -> Batch:
@@ -74,23 +155,6 @@ class Feed:
     def position(self) -> int:
         """Batches consumed so far."""
         return int(self._batches.get_state()["next_index"])
-
-
-def read_text(path: Path, tokenizer: str) -> np.ndarray:
-    """The tokens of a text file.
-
-    Returns: (tokens,) of unsigned integers: the bytes themselves, or the rank of each character among those that occur.
-    """
-    if tokenizer == "bytes":
-        return np.memmap(path, np.uint8, mode="r")
-    points = np.frombuffer(path.read_text("utf-8").encode("utf-32-le"), np.uint32)
-    _, tokens = np.unique(points, return_inverse=True)
-    return tokens.astype(np.uint32).reshape(-1)
-
-
-def vocabulary(path: Path) -> list[str]:
-    """The characters of a text, in the order of their tokens."""
-    return sorted(set(path.read_text("utf-8")))
 
 
 def read_columns(path: Path, form: str) -> dict[str, np.ndarray]:

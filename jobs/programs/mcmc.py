@@ -41,7 +41,9 @@ class McmcProgram:
 
     unit = "draw"
 
-    def __init__(self, spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None) -> None:
+    def __init__(
+        self, spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None, beside: datasets.Beside = datasets.ALONE
+    ) -> None:
         self.spec, self.layout = spec, layout
         self.chains: int = spec["num_chains"]
         self.num_warmup: int = spec["num_warmup"]

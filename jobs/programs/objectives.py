@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +18,7 @@ from jobs.programs import losses
 from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
-
-VOCABULARY = "vocabulary.json"
+from jobs.programs.tokens import Tokens, read_tokens
 
 
 class Objective(Protocol):
@@ -29,7 +27,7 @@ class Objective(Protocol):
     `source` gives training samples by index. `rate` names how fast it goes: (metric name, units in one step).
     """
 
-    source: Any
+    source: datasets.Source
     rate: tuple[str, int]
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -59,19 +57,18 @@ class NextToken:
     Args:
         spec: the resolved spec.
         layout: the mesh.
-        tokens: (n,) the whole text.
-        vocabulary: the character of each token, for a character model.
+        text: the whole text.
     """
 
-    def __init__(self, spec: dict[str, Any], layout: Layout, tokens: np.ndarray, vocabulary: list[str] | None = None) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, spec: dict[str, Any], layout: Layout, text: Tokens) -> None:
+        self._artifacts, tokens = text.artifacts, text.values
         self.model, self.layout, self._data = spec["model"], layout, spec["data"]
         self._setting = Setting.of(spec, layout)
         self.context: int = self.model["context"]
         cut = datasets.split(len(tokens), self._data["eval_fraction"])
         self._train, self._rest = tokens[:cut], tokens[cut:]
         _check_text(len(self._train), len(self._rest), self.context, self._data["eval_fraction"])
-        self.source = datasets.Windows(self._train, self.context + 1)
+        self.source: datasets.Source = datasets.Windows(self._train, self.context + 1)
         self.rate: tuple[str, int] = ("tokens_per_second", self._data["batch_size"] * self.context)
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -101,11 +98,10 @@ class NextToken:
             yield {"tokens": tokens, "mask": mask}
 
     def write_artifacts(self, outputs: Path) -> list[str]:
-        """A character model's vocabulary: the characters in the order of their tokens."""
-        if self._vocabulary is None:
-            return []
-        (outputs / VOCABULARY).write_text(json.dumps(self._vocabulary))
-        return [VOCABULARY]
+        """What turns tokens back into text: the characters in the order of their tokens, or the tokenizer."""
+        for name, content in self._artifacts.items():
+            (outputs / name).write_bytes(content)
+        return list(self._artifacts)
 
 
 class Supervised:
@@ -123,7 +119,7 @@ class Supervised:
         self._setting = Setting.of(spec, layout)
         bound = {name: _as_device(array) for name, array in columns.items()}
         cut = datasets.split(len(bound["x"]), self._data["eval_fraction"])
-        self.source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
+        self.source: datasets.Source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
         self._rest = {name: array[cut:] for name, array in bound.items()}
         if len(self.source) < 1:
             raise UserFault("dataset_invalid", "no rows are left to train on", "/data/eval_fraction")
@@ -135,8 +131,8 @@ class Supervised:
 
     def example(self) -> datasets.Batch:
         """Rows of zeros."""
-        row = self.source[0]
-        return {name: np.zeros((self._data["batch_size"], *np.shape(value)), value.dtype) for name, value in row.items()}
+        row = self.source.gather(np.zeros(1, np.int64))
+        return {name: np.zeros((self._data["batch_size"], *value.shape[1:]), value.dtype) for name, value in row.items()}
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """The loss of each row, averaged over what a row predicts, then summed over rows."""
@@ -159,7 +155,9 @@ class Supervised:
         return []
 
 
-def build_objective(spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None) -> Objective:
+def build_objective(
+    spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None, beside: datasets.Beside = datasets.ALONE
+) -> Objective:
     """The objective of a resolved spec over its data file.
 
     Raises:
@@ -169,9 +167,7 @@ def build_objective(spec: dict[str, Any], layout: Layout, path: Path | None, for
     if spec["model"]["type"] == "transformer":
         if path is None:
             raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
-        by_character = data["tokenizer"] == "char"
-        tokens = datasets.read_text(path, data["tokenizer"] or "bytes")
-        return NextToken(spec, layout, tokens, datasets.vocabulary(path) if by_character else None)
+        return NextToken(spec, layout, read_tokens(path, data["tokenizer"], beside))
     columns = datasets.columns_of(data, path, form)
     return Supervised(spec, layout, datasets.bind(columns, data["args"] or {"x": "x", "y": "y"}))
 

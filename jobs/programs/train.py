@@ -35,14 +35,17 @@ class TrainProgram:
         layout: the mesh and where logical axes lie on it.
         path: the data file, None for inline and builtin data.
         form: the data file's format.
+        beside: what is read beside the data file.
     """
 
     unit = "step"
 
-    def __init__(self, spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None) -> None:
+    def __init__(
+        self, spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None, beside: datasets.Beside = datasets.ALONE
+    ) -> None:
         self.spec, self.layout = spec, layout
         self.total: int = spec["steps"]
-        self.objective: Objective = build_objective(spec, layout, path, form)
+        self.objective: Objective = build_objective(spec, layout, path, form, beside)
         self.form = ModuleForm(self.objective.build)
         optimizer = optimizers.build(spec["optimizer"], self.form.logical_axes)
         self.optimizer: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optimizer)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
@@ -14,13 +14,14 @@ from jobs.errors import Issue
 from jobs.spec.builtin import NAMES as BUILTIN
 from jobs.spec.builtin import describe
 from jobs.spec.columns import facts_of_columns, faults_of_columns
-from jobs.spec.dataset import DatasetFacts
+from jobs.spec.dataset import DatasetFacts, TokenizerFacts
 from jobs.spec.pointers import LONGEST_TOKEN, listed, nearest, quoted
-from jobs.spec.strict import Document, Name, as_list
+from jobs.spec.strict import Document, Name, as_list, as_object
 
 MOST_INLINE_BYTES = 2**20
 MOST_ROWS_IN_BATCH = 2**24
 SOURCES = ("dataset", "inline", "builtin")
+TOKENIZERS = ("bytes", "char")
 
 FindDataset = Callable[[str], DatasetFacts | None]
 """What the service knows of an uploaded dataset; None for an id that it does not have."""
@@ -39,6 +40,16 @@ def _check_bound(value: Any) -> Any:
     raise PydanticCustomError("wrong_type", "must be the name of a column, an array of such names, or null")
 
 
+def _check_tokenizer(value: Any) -> Any:
+    if value is None or value in TOKENIZERS:
+        return value
+    file = as_object(value)
+    if file is not None and file.keys() == {"type", "dataset"} and file["type"] == "tokenizers" and _is_name(file["dataset"]):
+        return file
+    wanted = '"bytes" or "char", or {"type": "tokenizers", "dataset": "ds_…"} with the id of an uploaded tokenizer.json'
+    raise PydanticCustomError("unknown_value", "must be {wanted}", {"wanted": wanted})
+
+
 _NAME_SCHEMA: JsonDict = {"type": "string", "minLength": 1, "maxLength": LONGEST_TOKEN}
 _NAMES_SCHEMA: JsonDict = {"type": "array", "items": _NAME_SCHEMA, "minItems": 1, "maxItems": 10_000}
 _COLUMN_SCHEMA: JsonDict = {"type": "array", "items": {"type": ["number", "array"]}, "minItems": 1}
@@ -46,7 +57,12 @@ _COLUMNS_SCHEMA: JsonDict = {"type": "object", "additionalProperties": _COLUMN_S
 _ONE_SOURCE: JsonDict = {"oneOf": [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in
                                    (("dataset", "string"), ("inline", "object"), ("builtin", "string"))]}  # fmt: skip
 
+_TOKENIZER_SCHEMA: JsonDict = {"anyOf": [{"enum": ["bytes", "char"]}, {
+    "type": "object", "properties": {"type": {"const": "tokenizers"}, "dataset": _NAME_SCHEMA},
+    "required": ["type", "dataset"], "additionalProperties": False}, {"type": "null"}]}  # fmt: skip
+
 Bound = Annotated[Any, AfterValidator(_check_bound), WithJsonSchema({"anyOf": [_NAME_SCHEMA, _NAMES_SCHEMA, {"type": "null"}]})]
+Tokenizer = Annotated[Any, AfterValidator(_check_tokenizer), WithJsonSchema(_TOKENIZER_SCHEMA)]
 Columns = Annotated[dict[Name, Any], Field(max_length=1000), WithJsonSchema(_COLUMNS_SCHEMA)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -79,7 +95,9 @@ class TrainData(Data):
     eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Batches of an evaluation; null: all of the part."
     )
-    tokenizer: Literal["bytes", "char"] | None = Field(default=None, description='How text becomes tokens; null: "bytes".')
+    tokenizer: Tokenizer = Field(
+        default=None, description='How text becomes tokens: "bytes", "char", or an uploaded `tokenizers` file; null: "bytes".'
+    )
 
 
 def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
@@ -93,8 +111,38 @@ def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | No
     if data.dataset is not None:
         found = find_dataset(data.dataset)
         detail = f"there is no dataset {quoted(data.dataset)}; GET /v1/datasets lists them, POST /v1/datasets uploads one"
+        if found is not None and found.tokenizer is not None:
+            return None, [
+                Issue("/data/dataset", "wrong_kind", "is a tokenizer: name it in data.tokenizer, and a text or a table here")
+            ]
         return found, [] if found is not None else [Issue("/data/dataset", "not_found", detail)]
     return _facts_at_hand(data)
+
+
+def find_tokenizer(data: TrainData, find_dataset: FindDataset) -> tuple[TokenizerFacts | None, list[Issue]]:
+    """What is known of the tokenizer that a job names by its file; nothing where it names none."""
+    named = as_object(data.tokenizer)
+    if named is None:
+        return None, []
+    pointer, found = "/data/tokenizer/dataset", find_dataset(named["dataset"])
+    if found is None:
+        detail = f"there is no dataset {quoted(named['dataset'])}; upload a tokenizer.json with POST /v1/datasets?format=tokenizer"
+        return None, [Issue(pointer, "not_found", detail)]
+    if found.tokenizer is None:
+        detail = f"is a dataset of format {found.format}, not a tokenizer; upload a tokenizer.json with format=tokenizer"
+        return None, [Issue(pointer, "wrong_kind", detail)]
+    return found.tokenizer, []
+
+
+def datasets_beside(data: Mapping[str, Any]) -> dict[str, str]:
+    """The uploaded files that a resolved `data` section names beside the data itself: their ids by what they are for."""
+    tokenizer = as_object(data.get("tokenizer"))
+    return {} if tokenizer is None else {"tokenizer": tokenizer["dataset"]}
+
+
+def pointer_of(role: str) -> str:
+    """Where a job names the file that it reads for this."""
+    return {"tokenizer": "/data/tokenizer/dataset"}.get(role, "/data")
 
 
 def part_sizes(length: int, eval_fraction: float) -> tuple[int, int]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Format = Literal["text", "npz", "csv", "parquet", "jsonl"]
-FORMATS: tuple[Format, ...] = ("text", "npz", "csv", "parquet", "jsonl")
-TABLE_FORMATS: tuple[Format, ...] = ("npz", "csv", "parquet", "jsonl")
+Format = Literal["text", "npz", "csv", "parquet", "jsonl", "tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,14 @@ class TextFacts:
 
 
 @dataclass(frozen=True)
+class TokenizerFacts:
+    """What a tokenizer holds: its kind (`BPE`, `Unigram`, …), and one more than its largest token."""
+
+    model: str
+    vocab_size: int
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
     """A dataset as the service describes it. `rows`: of a table; None for a text and for arrays of unequal length."""
 
@@ -50,3 +56,4 @@ class DatasetFacts:
     rows: int | None
     columns: list[ColumnFacts] = field(default_factory=list[ColumnFacts])
     text: TextFacts | None = None
+    tokenizer: TokenizerFacts | None = None

@@ -10,7 +10,7 @@ from jobs.errors import Issue, SpecInvalid
 from jobs.spec import mcmc_checks, models, train_checks
 from jobs.spec.binding import bind
 from jobs.spec.catalog import SectionName, load, named
-from jobs.spec.data import Data, FindDataset, find_facts
+from jobs.spec.data import Data, FindDataset, find_facts, find_tokenizer
 from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Check, Draft
 from jobs.spec.envelope import Envelope
@@ -129,6 +129,8 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
     """What follows from the fields: the data's facts and binding, the objective, the mesh, the origin."""
     if draft.has("data"):
         draft.add("facts", find_facts(draft.parts["data"], find_dataset))
+        if draft.kind == "train":
+            draft.add("tokenizer", find_tokenizer(draft.parts["data"], find_dataset))
     if draft.has("model", "data", "facts"):
         _bind(draft, draft.parts["data"], draft.parts["facts"])
     if draft.kind == "train" and draft.has("model"):

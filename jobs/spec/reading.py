@@ -36,7 +36,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 """By kind of error: what pydantic calls the bound, and how it is told."""
 
-OWN_CODES = frozenset({"out_of_range", "wrong_type"})
+OWN_CODES = frozenset({"out_of_range", "unknown_value", "wrong_type"})
 """Codes that validators of this package raise by themselves, as `PydanticCustomError`."""
 
 _KEY = "[key]"

@@ -10,8 +10,8 @@ from jobs.spec import models, origin, sharding, stop
 from jobs.spec.binding import Argument, Binding
 from jobs.spec.catalog import load
 from jobs.spec.checkpoint import TrainCheckpoint
-from jobs.spec.data import TrainData, part_sizes
-from jobs.spec.dataset import DatasetFacts, TextFacts
+from jobs.spec.data import TOKENIZERS, TrainData, part_sizes
+from jobs.spec.dataset import DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.draft import Check
 from jobs.spec.mesh import Placement
 from jobs.spec.optimizers import check_accumulation, check_parts, check_schedules, warn_of_optimizer
@@ -41,7 +41,7 @@ def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> I
 
 
 def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
-    if facts.text is None or model["type"] != "transformer":
+    if facts.text is None or model["type"] != "transformer" or data.tokenizer not in (None, *TOKENIZERS):
         return
     needed, why = _vocabulary(facts.text, data.tokenizer)
     if model["vocab_size"] < needed:
@@ -57,6 +57,12 @@ def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[
             f"holds out {count_of(held_out, 'token')}, and one sample takes {window}: make it greater, or shorten model.context"
         )
         yield Issue("/data/eval_fraction", "too_small", detail)
+
+
+def _check_tokenizer(model: Named, tokenizer: TokenizerFacts) -> Iterator[Issue]:
+    if model["type"] == "transformer" and model["vocab_size"] < tokenizer.vocab_size:
+        detail = f"must be at least {tokenizer.vocab_size}: the tokenizer's largest token is {tokenizer.vocab_size - 1}"
+        yield Issue("/model/vocab_size", "too_small", detail)
 
 
 def _vocabulary(text: TextFacts, tokenizer: str | None) -> tuple[int, str]:
@@ -181,6 +187,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("model", "precision", "resources"), models.check_attention),
     Check(("model", "data", "facts"), _check_kind_of_data),
     Check(("model", "data", "facts"), _check_text),
+    Check(("model", "tokenizer"), _check_tokenizer),
     Check(("data", "binding"), _check_rows),
     Check(("model", "binding"), _check_inputs),
     Check(("model", "loss"), _check_loss),

@@ -24,6 +24,7 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     JSONL = "jsonl"
+    TOKENIZER = "tokenizer"
 
 
 def add_to(app: typer.Typer) -> None:

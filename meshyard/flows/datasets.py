@@ -25,7 +25,7 @@ def upload(
 
     Args:
         source: path of a file, which is streamed from disk, or the bytes themselves.
-        format: `text`, `npz`, `csv`, `parquet` or `jsonl`; by default what the file's name ends in says, else text.
+        format: `text`, `npz`, `csv`, `parquet`, `jsonl` or `tokenizer`; by default what the file's name ends in says, else text.
         name: for people; by default the file's name.
         on_bytes: called with the number of bytes that have just gone out, for a file.
     """

@@ -278,6 +278,7 @@ datasets = Table(
     Column("rows", BigInteger),
     Column("columns", Document, nullable=False),
     Column("text", Document),  # {characters, distinct_characters, max_byte} of a text
+    Column("tokenizer", Document),  # {model, vocab_size} of a tokenizer
     Column("key", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Index("uq_datasets_project_format_sha256", "project", "format", "sha256", unique=True),

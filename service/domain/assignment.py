@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Connection, Row
 
 from jobs.protocol import Assignment, Dataset, FileStorage, HttpStorage, Resume
+from jobs.spec.data import datasets_beside
 from jobs.spec.mesh import divisor, resolve_axes
 from service.context import Context
 from service.db.queries import datasets
@@ -28,7 +29,17 @@ def dataset_of(connection: Connection, job: Row[Any]) -> Dataset | None:
     """The data that the job reads, if it is a dataset."""
     if job.dataset_id is None:
         return None
-    row = datasets.get(connection, job.project, job.dataset_id)
+    return _dataset(connection, job.project, job.dataset_id)
+
+
+def datasets_of(connection: Connection, job: Row[Any]) -> dict[str, Dataset]:
+    """The files that the job reads beside its data, by what they are for."""
+    found = {role: _dataset(connection, job.project, ident) for role, ident in datasets_beside(job.resolved_spec["data"]).items()}
+    return {role: dataset for role, dataset in found.items() if dataset is not None}
+
+
+def _dataset(connection: Connection, project: str, dataset_id: str) -> Dataset | None:
+    row = datasets.get(connection, project, dataset_id)
     if row is None:
         return None
     return Dataset(id=row.id, format=row.format, sha256=row.sha256, bytes=row.bytes, key=row.key)
@@ -43,7 +54,7 @@ def storage_of(context: Context, probe_token: str | None) -> FileStorage | HttpS
 
 
 def assignment(
-    context: Context, job: Row[Any], attempt: dict[str, Any], point: Resume | None, dataset: Dataset | None, storage: Any
+    context: Context, connection: Connection, job: Row[Any], attempt: dict[str, Any], point: Resume | None, storage: Any
 ) -> Assignment:
     """The claim's answer, of its parts."""
     devices = 1
@@ -60,6 +71,7 @@ def assignment(
         devices=devices,
         prefix=f"jobs/{job.id}/{attempt['id']}",
         storage=storage,
-        dataset=dataset,
+        dataset=dataset_of(connection, job),
+        beside=datasets_of(connection, job),
         resume=point,
     )

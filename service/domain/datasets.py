@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.engine import Connection, Row
 
 from jobs.ids import new_id
-from jobs.spec.dataset import ColumnFacts, DatasetFacts, Format, TextFacts
+from jobs.spec.dataset import ColumnFacts, DatasetFacts, Format, TextFacts, TokenizerFacts
 from service.context import Context
 from service.db.queries import datasets
 from service.db.transaction import Read, Write
@@ -43,6 +43,13 @@ class TextSummary(BaseModel):
     max_byte: int
 
 
+class TokenizerSummary(BaseModel):
+    """What a tokenizer holds. A language model needs a `vocab_size` of at least this one."""
+
+    model: str
+    vocab_size: int
+
+
 class Dataset(BaseModel):
     """An uploaded file. `rows`: of a table, null for a text and for arrays of unequal length."""
 
@@ -55,6 +62,7 @@ class Dataset(BaseModel):
     rows: int | None
     columns: list[Column]
     text: TextSummary | None
+    tokenizer: TokenizerSummary | None
     created_at: str
 
 
@@ -164,6 +172,7 @@ def _row(project: str, name: str | None, form: Format, incoming: Incoming, facts
         "rows": facts.rows,
         "columns": [asdict(column) for column in facts.columns],
         "text": {field: value for field, value in text.items() if field != "bytes"} if text is not None else None,
+        "tokenizer": asdict(facts.tokenizer) if facts.tokenizer is not None else None,
         "key": key,
     }
 
@@ -183,7 +192,9 @@ def facts(connection: Connection, project: str, dataset_id: str) -> DatasetFacts
     if row is None:
         return None
     text = TextFacts(bytes=row.bytes, **row.text) if row.text is not None else None
-    return DatasetFacts(row.id, row.format, row.bytes, row.rows, [ColumnFacts(**column) for column in row.columns], text)
+    columns = [ColumnFacts(**column) for column in row.columns]
+    tokenizer = TokenizerFacts(**row.tokenizer) if row.tokenizer is not None else None
+    return DatasetFacts(row.id, row.format, row.bytes, row.rows, columns, text, tokenizer)
 
 
 def shown(row: Row[Any]) -> Dataset:
@@ -197,5 +208,6 @@ def shown(row: Row[Any]) -> Dataset:
         rows=row.rows,
         columns=[Column(**column) for column in row.columns],
         text=TextSummary(**row.text) if row.text is not None else None,
+        tokenizer=TokenizerSummary(**row.tokenizer) if row.tokenizer is not None else None,
         created_at=wire(int(row.created_at)),
     )

@@ -13,7 +13,7 @@ from service.db.queries import attempts, claims, jobs, workers
 from service.db.queries.claims import Prospect
 from service.db.transaction import Read
 from service.domain import checkpoints
-from service.domain.assignment import assignment, dataset_of, first_step, mesh_axes_of, storage_of
+from service.domain.assignment import assignment, first_step, mesh_axes_of, storage_of
 from service.domain.attempts import held
 from service.domain.conclusion import Told, end
 from service.domain.endings import error_of
@@ -91,7 +91,7 @@ def _begin(
         "step": first_step(point) or 0,
         "started_at": change.now,
     }
-    given = assignment(change.context, job, attempt, point, dataset_of(change.connection, job), storage)
+    given = assignment(change.context, change.connection, job, attempt, point, storage)
     lease_us = microseconds(change.context.settings.lease_seconds)
     attempts.start(change.connection, attempt, worker_id, given.devices, lease_us)
     jobs.change(change.connection, job.id, {"step": attempt["step"]})

@@ -13,6 +13,7 @@ import pytest
 from service.context import Context
 from service.db.transaction import Write
 from service.domain import sweeper
+from tests import specs
 from tests.service.core_driver import OFFERS, Api, assert_problem, sampling, training, wait_for
 from tests.service.test_core_jobs import INSTANT, checkpointed
 
@@ -99,6 +100,7 @@ def test_a_claim_gives_everything_a_worker_needs(api: Api):
         "prefix": prefix,
         "storage": {"type": "http"},
         "dataset": None,
+        "beside": {},
         "resume": None,
     }
     shown = api.job(job["id"])
@@ -145,6 +147,28 @@ def test_a_claim_names_the_dataset(api: Api):
         "format": "text",
         "sha256": dataset["sha256"],
         "bytes": len(text),
+        "key": None,
+    }
+
+
+def test_a_claim_names_the_tokenizer(api: Api, tmp_path: Path):
+    text = "a few words to learn from. " * 100
+    content = specs.write_tokenizer(tmp_path / "tokenizer.json", text).read_bytes()
+    dataset = api.post("/v1/datasets?format=text", content=text.encode()).json()
+    tokenizer = api.post("/v1/datasets?format=tokenizer", content=content).json()
+    named = {"type": "tokenizers", "dataset": tokenizer["id"]}
+    optimizer = {"type": "adamw", "learning_rate": 1e-3}
+    data = {"dataset": dataset["id"], "eval_fraction": 0.1, "tokenizer": named}
+    spec = specs.transformer(data=data, optimizer=optimizer)
+    spec["model"]["vocab_size"] = tokenizer["tokenizer"]["vocab_size"]
+    api.submit(spec)
+    given = api.worker().claim().given
+    assert given["dataset"]["id"] == dataset["id"]
+    assert {**given["beside"]["tokenizer"], "key": None} == {
+        "id": tokenizer["id"],
+        "format": "tokenizer",
+        "sha256": tokenizer["sha256"],
+        "bytes": len(content),
         "key": None,
     }
 

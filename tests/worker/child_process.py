@@ -68,12 +68,14 @@ class ChildProcess:
             "spec": spec,
             "mesh_axes": spec["mesh"]["axes"],
             "resume": resumed,
-            "dataset": {"format": form} if dataset else None,
+            "dataset": {"format": form, "sha256": "0" * 64} if dataset else None,
+            "beside": {},
         }
         self.sent_at = time.monotonic()
         self.tell({
             "type": "start", "assignment": assignment, "directory": str(folder), "resume": str(resume) if resume else None,
             "outputs": str(outputs or folder / "outputs"), "dataset": str(dataset) if dataset else None, "cpu_devices": devices,
+            "beside": {}, "encoded": str(folder / "encoded"),
             "device_ids": None, "sent_at": self.sent_at, "compile_cache": str(specs.COMPILE_CACHE) if largest_file < 0 else None,
         })  # fmt: skip
 

@@ -80,7 +80,8 @@ class FakeChild:
         self.do_print(json.dumps(self._start))
 
     def do_digests(self) -> None:
-        found = {name: _digests(Path(self._start[name])) for name in ("dataset", "resume", "outputs") if self._start[name]}
+        paths = {name: self._start[name] for name in ("dataset", "resume", "outputs")} | self._start["beside"]
+        found = {name: _digests(Path(path)) for name, path in paths.items() if path}
         self.do_print(json.dumps(found))
 
     def do_environment(self, name: str) -> None:

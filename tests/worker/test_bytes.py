@@ -20,14 +20,14 @@ def manifest(content: dict[str, bytes]) -> list[dict[str, Any]]:
     return [{"path": path, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for path, body in content.items()]
 
 
-def add_dataset(fake: FakeService, content: bytes = TEXT) -> dict[str, Any]:
+def add_dataset(fake: FakeService, content: bytes = TEXT, name: str = "ds_1") -> dict[str, Any]:
     """A dataset, in the artifact folder and behind the service."""
     digest = hashlib.sha256(content).hexdigest()
     target = fake.root / "datasets" / digest
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(content)
-    fake.contents["datasets/ds_1/content"] = content
-    return {"id": "ds_1", "format": "text", "sha256": digest, "bytes": len(content), "key": f"datasets/{digest}"}
+    fake.contents[f"datasets/{name}/content"] = content
+    return {"id": name, "format": "text", "sha256": digest, "bytes": len(content), "key": f"datasets/{digest}"}
 
 
 def add_checkpoint(fake: FakeService, step: int = 200) -> dict[str, Any]:
@@ -73,6 +73,27 @@ def test_a_child_starts_from_verified_data_checkpoint_and_outputs(fake, agent):
     assert digests["outputs"] == {file["path"]: file["sha256"] for file in resume["outputs"]}
     assert start["assignment"]["resume"]["step"] == 200
     assert finished(job).step == 200
+
+
+def test_a_file_that_is_read_beside_the_data_comes_verified_too(fake, agent):
+    tokenizer = add_dataset(fake, b"{}", "ds_2")
+    job = fake.submit(READ, dataset=add_dataset(fake), beside={"tokenizer": tokenizer})
+    agent(fake)
+    assert finished(job).ending == "succeeded"
+    start, digests = (json.loads(line) for line in job.log.splitlines())
+    assert digests == digests | {"dataset": hashlib.sha256(TEXT).hexdigest(), "tokenizer": tokenizer["sha256"]}
+    assert Path(start["encoded"]).is_dir()
+
+
+def test_a_damaged_file_beside_the_data_is_refused_where_the_job_names_it(fake, agent):
+    tokenizer = add_dataset(fake, b"{}", "ds_2")
+    (fake.root / tokenizer["key"]).write_bytes(b"[]")
+    fake.contents["datasets/ds_2/content"] = b"[]"
+    job = fake.submit([["print", "started"]], dataset=add_dataset(fake), beside={"tokenizer": tokenizer})
+    agent(fake)
+    error = finished(job).error
+    assert (error.code, error.param) == ("dataset_invalid", "/data/tokenizer/dataset")
+    assert "started" not in job.log
 
 
 def test_what_a_child_writes_arrives_byte_for_byte(fake, agent):

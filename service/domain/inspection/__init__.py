@@ -10,6 +10,7 @@ from service.domain.inspection.columns import Facts, refuse
 from service.domain.inspection.lines import inspect_lines
 from service.domain.inspection.tables import inspect_csv, inspect_parquet
 from service.domain.inspection.text import inspect_text
+from service.domain.inspection.tokenizer import inspect_tokenizer
 
 __all__ = ["Facts", "inspect"]
 
@@ -39,3 +40,5 @@ def inspect(form: Format, stream: BinaryIO, unpacked_bytes: int) -> Facts:
             return inspect_lines(stream)
         case "parquet":
             return inspect_parquet(stream, unpacked_bytes)
+        case "tokenizer":
+            return inspect_tokenizer(stream)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.spec.dataset import ColumnFacts, TextFacts
+from jobs.spec.dataset import ColumnFacts, TextFacts, TokenizerFacts
 from service.domain.errors import DatasetInvalid
 
 MAX_COLUMNS = 10_000
@@ -24,6 +24,7 @@ class Facts:
     rows: int | None = None
     columns: list[ColumnFacts] = field(default_factory=list[ColumnFacts])
     text: TextFacts | None = None
+    tokenizer: TokenizerFacts | None = None
 
 
 class Kind(StrEnum):

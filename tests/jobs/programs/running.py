@@ -8,17 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from jobs.programs.data import ALONE, Beside
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Program, State, flatten
 from jobs.programs.registry import build_program
 from tests import specs
 
+FORMS = {".txt": "text", ".npz": "npz", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".array_record": "arrayrecord"}
 
-def build(document: dict[str, Any], path: Path | None = None) -> Program:
+
+def build(document: dict[str, Any], path: Path | None = None, beside: Beside = ALONE) -> Program:
     """The program of a document."""
     spec = specs.resolve(document)
-    form = {".txt": "text", ".npz": "npz", None: None}[path.suffix if path else None]
-    return build_program(spec, spec["mesh"]["axes"], path, form)
+    return build_program(spec, spec["mesh"]["axes"], path, FORMS[path.suffix] if path else None, beside)
 
 
 def advance(program: Program, state: State, blocks: int, outputs: Outputs | None = None) -> tuple[State, list[dict[str, float]]]:

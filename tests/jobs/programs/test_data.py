@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import grain
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +14,7 @@ import pytest
 
 from jobs.errors import UserFault
 from jobs.programs import data
+from jobs.programs.tokens import read_tokens
 
 
 def test_a_feed_resumed_anywhere_goes_on_as_if_it_had_never_stopped() -> None:
@@ -39,9 +43,42 @@ def test_another_seed_is_another_order() -> None:
 def test_characters_are_numbered_in_the_order_of_the_vocabulary(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("héllo wörld 🙂", encoding="utf-8")
-    tokens, vocabulary = data.read_text(path, "char"), data.vocabulary(path)
-    assert "".join(vocabulary[token] for token in tokens) == "héllo wörld 🙂"
-    assert bytes(data.read_text(path, "bytes")) == path.read_bytes()
+    text = read_tokens(path, "char", data.ALONE)
+    vocabulary = json.loads(text.artifacts["vocabulary.json"])
+    assert vocabulary == sorted(vocabulary)
+    assert "".join(vocabulary[token] for token in text.values) == "héllo wörld 🙂"
+    assert bytes(read_tokens(path, "bytes", data.ALONE).values) == path.read_bytes()
+
+
+def grain_order(source: data.Source, size: int, seed: int) -> Iterator[data.Batch]:
+    """What Grain itself gives when it takes samples one by one."""
+
+    class Single:
+        def __len__(self) -> int:
+            return len(source)
+
+        def __getitem__(self, index: int) -> data.Batch:
+            return {name: array[0] for name, array in source.gather(np.array([index])).items()}
+
+    return iter(grain.MapDataset.source(Single()).seed(seed).shuffle().repeat().batch(size, drop_remainder=True).to_iter_dataset())
+
+
+@pytest.mark.parametrize(("seed", "size", "length"), [(0, 4, 30), (2**32 - 1, 7, 100), (12345, 1, 3)])
+def test_batches_are_gathered_in_the_order_that_grain_shuffles_samples(seed: int, size: int, length: int) -> None:
+    source = data.Rows({"x": np.arange(length), "y": np.arange(2 * length).reshape(length, 2)})
+    feed, expected = data.Feed(source, size, seed), grain_order(source, size, seed)
+    for _ in range(2 + 3 * length // size):
+        got, wanted = next(feed), next(expected)
+        assert all(np.array_equal(got[name], wanted[name]) and got[name].dtype == wanted[name].dtype for name in wanted)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_processes_that_share_a_batch_read_together_what_one_reads_alone(parts: int) -> None:
+    source = data.Windows(np.arange(200, dtype=np.uint8), 5)
+    whole = data.Feed(source, 6, seed=1)
+    shares = [data.Feed(source, 6, seed=1, part=(number, parts)) for number in range(parts)]
+    for _ in range(50):
+        assert np.array_equal(np.concatenate([next(share)["tokens"] for share in shares]), next(whole)["tokens"])
 
 
 def test_a_table_reads_the_same_from_every_format(tmp_path: Path) -> None:

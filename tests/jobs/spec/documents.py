@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
-from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts
+from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts
 
@@ -36,6 +36,7 @@ DATASETS = {
     for facts in (
         DatasetFacts("ds_text", "text", 10_000, None, [], TextFacts(10_000, 9_000, 90, 226)),
         DatasetFacts("ds_short", "text", 70, None, [], TextFacts(70, 70, 20, 120)),
+        DatasetFacts("ds_tokenizer", "tokenizer", 90_000, None, tokenizer=TokenizerFacts("BPE", 5000)),
         DatasetFacts("ds_table", "csv", 20_000, 434, TABLE),
         DatasetFacts("ds_pictures", "npz", 20_000, 64, PICTURES),
         DatasetFacts("ds_uneven", "npz", 9_000, None, [column("x", "float32", 0, 1, 10), column("y", "float32", 0, 1, 9)]),

@@ -16,6 +16,7 @@ PARTITION = {
     "transforms": {"fast": {"type": "sgd", "learning_rate": 0.1}},
     "param_labels": [{"match": ["*"], "label": "fast"}],
 }
+FILE = {"type": "tokenizers", "dataset": "ds_tokenizer"}
 ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
 
 # (document, changes, [(pointer, code), …], part of the message)
@@ -136,6 +137,14 @@ WRONG = [
     (text, {"/data/dataset": "ds_table"}, [("/data/dataset", "wrong_kind")], "learns from text"),
     (text, {"/data/args": {"x": "a"}}, [("/data/args", "conflict")], "leave args out"),
     (text, {"/data/tokenizer": {"type": "tokenizers"}}, [("/data/tokenizer", "unknown_value")], '"bytes" or "char"'),
+    (text, {"/data/tokenizer": "words"}, [("/data/tokenizer", "unknown_value")], "tokenizer.json"),
+    (text, {"/data/tokenizer": FILE | {"lower": True}}, [("/data/tokenizer", "unknown_value")], '{"type": "tokenizers"'),
+    (text, {"/data/tokenizer": FILE | {"dataset": "ds_none"}}, [("/data/tokenizer/dataset", "not_found")], "format=tokenizer"),
+    (text, {"/data/tokenizer": FILE | {"dataset": "ds_text"}}, [("/data/tokenizer/dataset", "wrong_kind")], "format text"),
+    (text, {"/data/tokenizer": FILE}, [("/model/vocab_size", "too_small")], "at least 5000"),
+    (text, {"/data/dataset": "ds_tokenizer"}, [("/data/dataset", "wrong_kind")], "name it in data.tokenizer"),
+    (schools, {"/data": {"dataset": "ds_tokenizer"}}, [("/data/dataset", "wrong_kind")], "is a tokenizer"),
+    (table, {"/data/tokenizer": FILE}, [("/data/tokenizer", "conflict")], "only text"),
     (text, {"/data/eval_fraction": 1}, [("/data/eval_fraction", "out_of_range")], "less than 1"),
     (text, {"/data/batch_size": 0}, [("/data/batch_size", "out_of_range")], "at least 1"),
     (text, {"/model/vocab_size": 200}, [("/model/vocab_size", "too_small")], "at least 227"),

@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import zipfile
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +64,35 @@ GOOD = {
     "parquet": parquet(a=[1, 2, None], b=["x", "y", "z"], c=[1.0, float("nan"), float("inf")]),
 }
 
+WORDS = {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "so": 1, "ja": 4}}
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [{"id": 7, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+                      "special": True}],
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None,
+    "decoder": None,
+    "model": WORDS,
+}  # fmt: skip
+GOOD["tokenizer"] = json.dumps(TOKENIZER).encode()
+
 BAD = {
+    "tokenizer": {
+        "empty": b"",
+        "text": b"a text",
+        "no object": b"[1]",
+        "deep": b"[" * 100_000,
+        "no model": json.dumps({**TOKENIZER, "model": None}).encode(),
+        "another model": json.dumps({**TOKENIZER, "model": WORDS | {"type": "Words"}}).encode(),
+        "cut": GOOD["tokenizer"][:-1],
+        "not utf-8": GOOD["tokenizer"].replace(b"so", b"\xff"),
+        "no words": json.dumps({**TOKENIZER, "added_tokens": [], "model": WORDS | {"vocab": {}}}).encode(),
+        "numbers too large": json.dumps({**TOKENIZER, "model": WORDS | {"vocab": {"?": 2**31}}}).encode(),
+        "negative numbers": json.dumps({**TOKENIZER, "model": WORDS | {"vocab": {"?": -1}}}).encode(),
+        "merges of nothing": json.dumps({**TOKENIZER, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}).encode(),
+        "a normalizer that is none": json.dumps({**TOKENIZER, "normalizer": {"type": "Lower?"}}).encode(),
+    },
     "text": {
         "empty": b"",
         "latin-1": "spät".encode("latin-1"),
@@ -213,7 +242,13 @@ def test_what_is_told_of_parquet(world):
     )
 
 
-def told(form, content):
+def test_what_is_told_of_a_tokenizer(world):
+    made = upload(world, "tokenizer", GOOD["tokenizer"]).json()
+    assert made["tokenizer"] == {"model": "WordLevel", "vocab_size": 5}
+    assert (made["rows"], made["columns"], made["text"]) == (None, [], None)
+
+
+def told(form: Any, content):
     facts = inspect(form, io.BytesIO(content), 10**9)
     return {column.name: (column.dtype, column.minimum, column.maximum, column.missing) for column in facts.columns}
 
@@ -286,13 +321,12 @@ def test_the_line_of_a_bad_row_is_told(world, content, place):
 def test_no_damage_of_a_good_file_gives_a_fault_of_ours():
     """Whatever byte is changed or wherever the file is cut, it is read or refused."""
     random = np.random.default_rng(7)
-    for form in ("npz", "parquet", "csv", "jsonl", "text"):
-        content = GOOD[form]
+    for form, content in GOOD.items():
         spots = random.integers(0, len(content), 120)
         for at in spots:
             for damaged in (flipped(content, at), content[:at], content[:at] + content[at + 1 :]):
                 try:
-                    inspect(form, io.BytesIO(damaged), 10**7)
+                    inspect(cast("Any", form), io.BytesIO(damaged), 10**7)
                 except DatasetInvalid:
                     continue
 

@@ -1,0 +1,22 @@
+"""Datasets that are tokenizers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+DOCUMENT = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+def upgrade() -> None:
+    op.add_column("datasets", sa.Column("tokenizer", DOCUMENT, nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("datasets", "tokenizer")
