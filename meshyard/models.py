@@ -222,13 +222,17 @@ class File(Model):
 
 
 class Result(Model):
-    """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics` and `stopped_by`."""
+    """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics` and `stopped_by`.
+
+    `performance` tells how fast the last attempt went.
+    """
 
     final: Document | None = None
     best: Document | None = None
     summary: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     diagnostics: Document | None = None
     stopped_by: Any = None
+    performance: Document | None = None
 
 
 class Dataset(Model):

@@ -58,7 +58,7 @@ class Compilations(logging.Filter):
             self._latest[str(record.args[0])] = str(record.args[1])[:LONGEST_SHAPES]
         return record.levelno >= logging.WARNING
 
-    def _compiled(self, event: str, seconds: float, **about: Any) -> None:
+    def _compiled(self, event: str, duration_secs: float, **about: Any) -> None:
         if event != COMPILED:
             return
         name = str(about.get("fun_name", "?"))
@@ -68,4 +68,4 @@ class Compilations(logging.Filter):
             self.repeated += 1
             if self.repeated <= MOST_EVENTS:
                 told = {"function": name, "phase": self._phase(), "shapes": shapes, "shapes_before": before}
-                self._event("compile.repeated", **told, seconds=round(seconds, 3), count=self.repeated, hint=HINT)
+                self._event("compile.repeated", **told, seconds=round(duration_secs, 3), count=self.repeated, hint=HINT)

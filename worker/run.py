@@ -18,6 +18,7 @@ from worker.checkpoint import Saver
 from worker.compilations import Compilations
 from worker.ledger import DATA_WAIT
 from worker.pace import Pace
+from worker.performance import performance
 from worker.talk import ENDING_OF, Abandoned, Talk
 
 BLOCKS_IN_FLIGHT = 2
@@ -62,14 +63,14 @@ class Run:
         self._pace = Pace(talk.event)
         self._every_seconds = every_seconds
         self._flight: deque[Block] = deque()
-        self._saved = -1
+        self._saved = self._began = 0
         self._saved_again: int | None = None
         self._told = 0.0
 
     def go(self, state: State) -> End:
         """Advance from a state to the end of the job, or to where a command ends the attempt."""
         program, talk = self._program, self._talk
-        self._saved = state.step
+        self._saved = self._began = state.step
         while True:
             whole = self._evaluate(state)
             done = "completed" if state.step >= program.total else program.stops(state.step, self._outputs)
@@ -202,5 +203,6 @@ class Run:
         self._talk.enter("finalizing", state.step)
         self._talk.send({"type": "progress", "step": state.step})
         result, artifacts = self._program.result(state, self._outputs, stopped_by)
+        result |= {"performance": performance(self._program, self._pace, self._talk.ledger, state.step - self._began)}
         self._secure(state)
         return End("succeeded", state.step, result, tuple(artifacts))

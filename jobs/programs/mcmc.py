@@ -110,6 +110,9 @@ class McmcProgram:
         block = Block(edge, [Measurement(edge, means | after, label="chain")], statistics["potential_energy"], draws)
         return State(edge, sections, state.position), block
 
+    def effort(self) -> None:
+        """A transition takes as many gradients as its tree is deep."""
+
     def settle(self, block: Block) -> None:
         """Wait for a block."""
         jax.block_until_ready(block.ready)

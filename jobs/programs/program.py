@@ -65,6 +65,21 @@ class Block:
     draws: Mapping[str, np.ndarray] | None = None
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What one step of a program takes.
+
+    Attributes:
+        rate: the name of its rate: `tokens_per_second`.
+        in_step: how many of those units a step has.
+        flops: floating-point operations of a step; None where they cannot be told.
+    """
+
+    rate: str
+    in_step: int
+    flops: float | None
+
+
 class Program(Protocol):
     """A job that can be run block by block."""
 
@@ -99,6 +114,10 @@ class Program(Protocol):
 
     def advance(self, state: State) -> tuple[State, Block]:
         """One block further. The given state's arrays are donated: they must not be used again."""
+        ...
+
+    def effort(self) -> Effort | None:
+        """What a step takes; None where steps differ, as a sampler's do."""
         ...
 
     def settle(self, block: Block) -> None:

@@ -16,11 +16,12 @@ from jobs.errors import UserFault
 from jobs.programs import data as datasets
 from jobs.programs import optimizers
 from jobs.programs.evaluation import Evaluation
+from jobs.programs.flops import forward_flops
 from jobs.programs.mesh import Layout
 from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
 from jobs.programs.outputs import Outputs
-from jobs.programs.program import Block, Measurement, PyTree, Sections, State
+from jobs.programs.program import Block, Effort, Measurement, PyTree, Sections, State
 from jobs.spec.optimizers import figures
 
 MOVING = ("rngs", "batch_stats")
@@ -108,6 +109,15 @@ class TrainProgram:
         logged = step % self.spec["log_every"] == 0 or self.saves_at(step) or self.evaluates_at(step)
         measured = [Measurement(step, metrics | self._timed())] if logged else []
         return State(step, sections, {"next_index": self._feed.position}), Block(step, measured, metrics["train/loss"])
+
+    def effort(self) -> Effort | None:
+        """Units and FLOPs of one step (`flops.py` tells how they are counted)."""
+        batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in self.objective.example().items()}
+        moving = {name: self._shapes[name] for name in MOVING if name in self._shapes}
+        with jax.set_mesh(self.layout.mesh):
+            forward = forward_flops(self._loss, self._shapes["params"], moving, batch)
+        name, units = self.objective.rate
+        return Effort(name, units, 3 * forward)
 
     def settle(self, block: Block) -> None:
         """Wait for a block.

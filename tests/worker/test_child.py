@@ -39,6 +39,11 @@ def test_a_child_tells_its_way_from_devices_to_result(tmp_path: Path, text: Path
     assert (end["ending"], end["step"], kinds[-1]) == ("succeeded", 12, "end")
     assert child.checkpoints() == [4, 8, 12]
     assert end["result"]["final"]["step"] == 12
+    performance = end["result"]["performance"]
+    assert (performance["steps"], performance["devices"], performance["mfu"]) == (12, 4, None)
+    assert 0 < performance["step_seconds"]["p50"] <= performance["step_seconds"]["p95"]
+    assert performance["flops_per_step"] > 0
+    assert performance["tokens_per_second"] > 0
     phases = {"importing", "device_init", "compiling", "training", "data_wait", "evaluating", "checkpointing", "finalizing"}
     assert phases == set(end["seconds"])
     wall = child.ended_at - child.sent_at
@@ -135,7 +140,9 @@ def test_killed_and_resumed_sampling_gives_the_same_draws(tmp_path: Path, step: 
     first.kill()
     shutil.copytree(tmp_path / "first" / "outputs", tmp_path / "second" / "outputs")
     second = ChildProcess(tmp_path / "second", document, 4, None, tmp_path / "first" / "checkpoints" / str(step))
-    assert second.end()["result"] == result
+    again = second.end()["result"]
+    assert again.pop("performance")["steps"] == result.pop("performance")["steps"] - step
+    assert again == result
     assert digests(tmp_path / "whole/checkpoints/180") == digests(tmp_path / "second/checkpoints/180")
 
 
