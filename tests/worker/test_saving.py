@@ -50,6 +50,8 @@ class Counting:
 
     def settle(self, block: Block) -> None: ...
 
+    def effort(self) -> None: ...
+
     def saves_at(self, step: int) -> bool:
         return step % EVERY == 0
 
