@@ -37,6 +37,7 @@ class Phase(StrEnum):
     SAMPLING = "sampling"
     EVALUATING = "evaluating"
     CHECKPOINTING = "checkpointing"
+    DIAGNOSING = "diagnosing"
     FINALIZING = "finalizing"
     PREEMPTED = "preempted"
 

@@ -12,13 +12,14 @@ import jax
 from jobs.errors import JobError, UserFault
 from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
-from jobs.programs.program import Program, State
+from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.registry import build_program
 from worker import checkpoint, devices
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
 from worker.ledger import Ledger
+from worker.nonfinite import explained
 from worker.run import Run
 from worker.talk import Talk
 
@@ -65,7 +66,12 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         talk.enter("compiling", began_at)
         _compile(talk, program, state)
     saver = _saver(talk, outputs, directory, assignment)
-    end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
+    try:
+        end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
+    except NotFinite as error:
+        saver.close()
+        del state
+        raise explained(program, error, lambda: _last_good(program, start, saver), talk, began_at) from None
     saver.close()
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
 
@@ -85,6 +91,13 @@ def _first_state(program: Program, start: Message) -> State:
     if start["assignment"]["resume"]["what"] == "params":
         return checkpoint.restore_parameters(folder, program)
     return checkpoint.restore(folder, program)
+
+
+def _last_good(program: Program, start: Message, saver: Saver) -> State:
+    """The newest state that is whole on disk, else the one that the attempt began with."""
+    if saver.durable >= 0:
+        return checkpoint.restore(Path(start["directory"]) / "checkpoints" / str(saver.durable), program)
+    return _first_state(program, start)
 
 
 def _compile(talk: Talk, program: Program, state: State) -> None:

@@ -121,8 +121,12 @@ class Shuffled:
         return sys.maxsize // self._batch_size
 
     def __getitem__(self, number: int) -> Batch:
+        return self._source.gather(np.array(self.samples(number)))
+
+    def samples(self, number: int) -> list[int]:
+        """The indices of the samples in a batch."""
         first = number * self._batch_size
-        return self._source.gather(np.array([self._sample(first + row) for row in self._mine]))
+        return [self._sample(first + row) for row in self._mine]
 
     def _sample(self, position: int) -> int:
         epoch, index = divmod(position, self._length)
@@ -143,6 +147,7 @@ class Feed:
 
     def __init__(self, source: Source, batch_size: int, seed: int, position: int = 0, part: tuple[int, int] = (0, 1)) -> None:
         options = grain.ReadOptions(num_threads=READ_THREADS, prefetch_buffer_size=PREFETCH)
+        self.samples = Shuffled(source, batch_size, seed, part).samples
         shuffled: Any = Shuffled(source, batch_size, seed, part)
         batches = grain.MapDataset.source(shuffled)
         self._batches = iter(batches.to_iter_dataset(options))

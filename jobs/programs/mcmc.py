@@ -113,6 +113,9 @@ class McmcProgram:
     def effort(self) -> None:
         """A transition takes as many gradients as its tree is deep."""
 
+    def explain(self, state: State) -> None:
+        """A kernel rejects what is not finite, and counts it as a divergence."""
+
     def settle(self, block: Block) -> None:
         """Wait for a block."""
         jax.block_until_ready(block.ready)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jobs.errors import UserFault
 from jobs.programs.outputs import Outputs
 
 PyTree = Any
@@ -63,6 +64,28 @@ class Block:
     metrics: list[Measurement]
     ready: jax.Array
     draws: Mapping[str, np.ndarray] | None = None
+
+
+class NotFinite(UserFault):
+    """A step put out a number that is not finite, and the job is to end there.
+
+    Args:
+        step: the step.
+        message: what was seen and what to do.
+        param: JSON Pointer to what is to blame.
+    """
+
+    def __init__(self, step: int, message: str, param: str) -> None:
+        super().__init__("nan_loss", message, param)
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where a number that is not finite came from: a sentence or two, and a pointer to what is to blame."""
+
+    told: str
+    param: str
 
 
 @dataclass(frozen=True)
@@ -122,6 +145,10 @@ class Program(Protocol):
 
     def settle(self, block: Block) -> None:
         """Wait until a block is done on the devices. Raises UserFault where it shows that the job cannot go on."""
+        ...
+
+    def explain(self, state: State) -> Finding | None:
+        """Do the block after this state once more, slowly, to find what raised NotFinite; None where it does not happen again."""
         ...
 
     def saves_at(self, step: int) -> bool:

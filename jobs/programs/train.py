@@ -12,17 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jobs.errors import UserFault
+from jobs.programs import autopsy, optimizers
 from jobs.programs import data as datasets
-from jobs.programs import optimizers
 from jobs.programs.evaluation import Evaluation
 from jobs.programs.flops import forward_flops
 from jobs.programs.mesh import Layout
 from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
 from jobs.programs.outputs import Outputs
-from jobs.programs.program import Block, Effort, Measurement, PyTree, Sections, State
+from jobs.programs.program import Block, Effort, Finding, Measurement, NotFinite, PyTree, Sections, State
 from jobs.spec.optimizers import figures
+
+GUARD = "guard"
+"""Among what a step puts out, a number that is finite if all is well. It is no metric."""
 
 MOVING = ("rngs", "batch_stats")
 """Sections that a forward pass may change."""
@@ -54,6 +56,7 @@ class TrainProgram:
         self._shapes = jax.eval_shape(self._fresh)
         self._shardings = self._place_sections()
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
+        self._skips = "apply_if_finite" in str(spec["optimizer"])  # it leaves gradients out that are not finite, as it was asked to
         self._step: Callable[..., Any] | None = None
         self._feed: datasets.Feed | None = None
         self._batch: datasets.Batch | None = None
@@ -82,7 +85,7 @@ class TrainProgram:
 
     def compile(self, state: State) -> None:
         """Compile the step for this state and batch."""
-        names = ["train/loss", "grad_norm", *figures(self.spec["optimizer"])]
+        names = [GUARD, "train/loss", "grad_norm", *figures(self.spec["optimizer"])]
         out = (self._shardings, dict.fromkeys(names, self.layout.replicated))
         step = jax.jit(self._update, donate_argnums=0, out_shardings=out)
         with jax.set_mesh(self.layout.mesh):
@@ -105,10 +108,11 @@ class TrainProgram:
         batch, self._batch = self._sharded(self._batch), None
         with jax.set_mesh(self.layout.mesh):
             sections, metrics = self._step(state.sections, batch)
+        guard = metrics.pop(GUARD)
         step = state.step + 1
         logged = step % self.spec["log_every"] == 0 or self.saves_at(step) or self.evaluates_at(step)
         measured = [Measurement(step, metrics | self._timed())] if logged else []
-        return State(step, sections, {"next_index": self._feed.position}), Block(step, measured, metrics["train/loss"])
+        return State(step, sections, {"next_index": self._feed.position}), Block(step, measured, guard)
 
     def effort(self) -> Effort | None:
         """Units and FLOPs of one step (`flops.py` tells how they are counted)."""
@@ -123,12 +127,21 @@ class TrainProgram:
         """Wait for a block.
 
         Raises:
-            UserFault: `nan_loss`, where the spec says that a loss that is not finite ends the job.
+            NotFinite: the loss or the gradient's norm is not, and the spec says that this ends the job.
         """
-        loss = float(block.ready)
-        if not np.isfinite(loss) and self.spec["stop"]["on_nonfinite"] == "fail":
-            message = f"the loss became {loss} at step {block.step}; lower the learning rate, clip gradients, or warm up longer"
-            raise UserFault("nan_loss", message, "/optimizer")
+        value = float(block.ready)
+        if not np.isfinite(value) and self.spec["stop"]["on_nonfinite"] == "fail":
+            raise NotFinite(block.step, f"the loss or its gradient became {value} at step {block.step}", "/optimizer")
+
+    def explain(self, state: State) -> Finding | None:
+        """Find the operation, the parameters or the samples behind a number that is not finite."""
+        self.fetch(state)
+        if self._feed is None or self._batch is None:
+            raise RuntimeError("place comes before explain")
+        samples = self._feed.samples(state.position["next_index"])
+        batch, self._batch = self._batch, None
+        with jax.set_mesh(self.layout.mesh):
+            return autopsy.examine(self._update, state, batch, self._sharded(batch), samples)
 
     def saves_at(self, step: int) -> bool:
         """Every `checkpoint.every_steps`, and the last."""
@@ -195,7 +208,10 @@ class TrainProgram:
         functions = {"value": loss, "grad": grads, "value_fn": again, "obj_fn": again}
         updates, opt_state = self.optimizer.update(grads, sections["opt_state"], params, **functions)
         rates = {name: jnp.asarray(rate(count), jnp.float32) for name, rate in self._rates.items()}
-        metrics = {"train/loss": loss, "grad_norm": optax.tree.norm(grads), **rates, **optimizers.hyperparams(opt_state)}
+        norm = optax.tree.norm(grads)
+        # One number to read for both: the loss, or the norm of a gradient that is not finite although the loss is.
+        guard = loss if self._skips else jnp.where(jnp.isfinite(norm), loss, norm)
+        metrics = {GUARD: guard, "train/loss": loss, "grad_norm": norm, **rates, **optimizers.hyperparams(opt_state)}
         new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state, "counters": {"step": count + 1}}
         return new | moved, metrics
 

@@ -3,8 +3,8 @@
 from tests.repository.project import ROOT, project_file
 
 CHILD_SIDE = {
-    *("attempt.py", "checkpoint.py", "child_main.py", "compilations.py", "devices.py", "ledger.py", "pace.py"),
-    *("performance.py", "run.py", "talk.py"),
+    *("attempt.py", "checkpoint.py", "child_main.py", "compilations.py", "devices.py", "ledger.py"),
+    *("nonfinite.py", "pace.py", "performance.py", "run.py", "talk.py"),
 }
 
 

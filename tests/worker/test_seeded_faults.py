@@ -1,0 +1,44 @@
+"""Faults sown into real jobs: each gives the right code, the right pointer or name, and a hint that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests import specs
+from tests.worker.child_process import ChildProcess
+
+
+def failure(child: ChildProcess) -> dict[str, Any]:
+    end = child.end()
+    assert end["ending"] == "failed", (child.folder / "log.txt").read_text()[-2000:]
+    return end["error"]
+
+
+def test_a_loss_that_diverges_is_traced_to_what_made_it_so(tmp_path: Path) -> None:
+    """The rate explodes at step 6: the state of step 4 is read back, step 5 done again, and so on."""
+    rate = {"type": "piecewise_constant_schedule", "init_value": 1e-3, "boundaries_and_scales": {"6": 1e38}}
+    document = specs.spirals(optimizer={"type": "sgd", "learning_rate": rate}, steps=50, checkpoint={"every_steps": 4})
+    child = ChildProcess(tmp_path, document)
+    error = failure(child)
+    assert (error["code"], error["param"]) == ("nan_loss", "/optimizer")
+    assert child.checkpoints() == [4]
+    assert "at step 8" in error["message"]
+    assert "The first operation that gave it was `" in error["message"]
+    assert "programs/models/" in error["message"]
+    assert "The batch held the samples " in error["message"]
+    assert "Lower the learning rate" in error["message"]
+
+
+def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    path = specs.write_pictures(tmp_path / "pictures.npz")
+    with np.load(path) as archive:
+        x, y = archive["x"], archive["y"]
+    x[37, 2, 2, 0] = np.nan
+    np.savez(path, x=x, y=y)
+    document = specs.pictures(steps=40, checkpoint={"every_steps": 4})
+    error = failure(ChildProcess(tmp_path / "job", document, dataset=path))
+    assert (error["code"], error["param"]) == ("nan_loss", "/data/args/x")
+    assert "x of the samples 37." in error["message"]
