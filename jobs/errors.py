@@ -15,7 +15,7 @@ fault.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Fault = Literal["user", "infra", "service"]
 
@@ -76,15 +76,17 @@ class JobError(MeshyardError):
         code: a key of `FAULT_OF_CODE`.
         message: what happened and what to do, for the job's owner.
         param: JSON Pointer into the spec where the cause lies, if one field is to blame.
+        detail: what else is known of the cause: of user code `code`, `file`, `line` and `hint`.
     """
 
     fault: ClassVar[Fault] = "service"
 
-    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+    def __init__(self, code: str, message: str, param: str | None = None, detail: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.param = param
+        self.detail = detail
 
 
 class UserFault(JobError):

@@ -210,6 +210,8 @@ class Failure(Document):
     code: Name
     message: Text
     param: Text | None = None
+    detail: dict[str, Json] | None = None
+    """What else is known of the cause: of user code `code`, `file`, `line` and `hint`."""
 
 
 class Finish(Document):

@@ -80,6 +80,7 @@ class Fault(Model):
     message: str = ""
     param: str | None = None
     retryable: bool | None = None
+    detail: Document | None = None
     fault: str | None = None
     attempt_id: str | None = None
 

@@ -17,6 +17,9 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+OWN = "/import"
+"""What ends the offer of a model or a loss of a user's own."""
+
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -96,6 +99,7 @@ class Membership:
 def introduce(settings: Settings, found: Found) -> Register:
     """What a worker says of itself when it registers."""
     catalog = load()
+    offers = [offer for offer in catalog.offers() if not offer.endswith(OWN)]
     return Register(
         platform=found.platform,
         device_kind=found.device_kind,
@@ -105,7 +109,7 @@ def introduce(settings: Settings, found: Found) -> Register:
         labels=dict(settings.labels),
         versions=found.versions,
         catalog_digest=catalog.digest,
-        offers=[*catalog.offers(), *(f"label:{name}={value}" for name, value in settings.labels.items())],
+        offers=[*offers, *(f"label:{name}={value}" for name, value in settings.labels.items())],
     )
 
 

@@ -53,4 +53,6 @@ class Evaluation:
         return self._objective.loss(still, batch)
 
     def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        return {name: jax.device_put(a, self._layout.sharding("batch", *(None,) * (a.ndim - 1))) for name, a in batch.items()}
+        rows = len(next(iter(batch.values())))
+        axis = "batch" if rows % self._layout.data_shards == 0 else None  # the last batch under a user's own loss may be shorter
+        return {name: jax.device_put(a, self._layout.sharding(axis, *(None,) * (a.ndim - 1))) for name, a in batch.items()}

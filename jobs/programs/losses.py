@@ -17,6 +17,6 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 def build(loss: dict[str, Any]) -> Loss:
     """The function that a resolved `loss` names. `next_token` is the cross-entropy of logits with integer tokens."""
-    if loss["type"] == "next_token":
+    if loss["type"] in ("next_token", "import"):  # a loss of a user's own is called by its objective, never through this one
         return optax.losses.softmax_cross_entropy_with_integer_labels
     return functools.partial(found("losses", loss["type"]), **arguments(loss))

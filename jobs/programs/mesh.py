@@ -44,8 +44,8 @@ class Layout:
     rules: tuple[tuple[str, str | None], ...]
 
     def spec(self, logical: tuple[str | None, ...]) -> PartitionSpec:
-        """The partition of an array whose dimensions bear these logical names; an unnamed dimension is replicated."""
-        table = dict(self.rules)
+        """The partition of an array whose dimensions bear these names, logical or of the mesh; an unnamed one is replicated."""
+        table = {axis: axis for axis in self.mesh.axis_names} | dict(self.rules)
         return PartitionSpec(*(table.get(name) if name is not None else None for name in logical))
 
     def sharding(self, *logical: str | None) -> NamedSharding:

@@ -15,6 +15,7 @@ from flax import nnx
 from jobs.errors import UserFault
 from jobs.programs import data as datasets
 from jobs.programs import losses
+from jobs.programs.imported import adapt
 from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
@@ -118,7 +119,7 @@ class Supervised:
         self._loss = losses.build(spec["loss"])
         self._setting = Setting.of(spec, layout)
         bound = {name: _as_device(array) for name, array in columns.items()}
-        cut = datasets.split(len(bound["x"]), self._data["eval_fraction"])
+        cut = datasets.split(len(next(iter(bound.values()))), self._data["eval_fraction"])
         self.source: datasets.Source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
         self._rest = {name: array[cut:] for name, array in bound.items()}
         if len(self.source) < 1:
@@ -163,8 +164,12 @@ def build_objective(
     Raises:
         UserFault: the data does not fit the model.
     """
+    return adapt(spec, _over_data(spec, layout, path, form, beside))
+
+
+def _over_data(spec: dict[str, Any], layout: Layout, path: Path | None, form: str | None, beside: datasets.Beside) -> Objective:
     data = spec["data"]
-    if spec["model"]["type"] == "transformer":
+    if data["tokenizer"] is not None:
         if path is None:
             raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
         return NextToken(spec, layout, read_tokens(path, data["tokenizer"], beside))

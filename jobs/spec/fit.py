@@ -148,6 +148,8 @@ def _fit_array(value: list[Any], schema: Schema, pointer: str, resolve: Resolver
 
 
 def _fit_object(value: dict[str, Any], schema: Schema, pointer: str, resolve: Resolver) -> Fitted:
+    if schema.get("additionalProperties") is True:
+        return Fitted(value, [])
     if "patternProperties" not in schema:
         return fit_members(value, schema, pointer, resolve)
     ((pattern, expected),) = schema["patternProperties"].items()

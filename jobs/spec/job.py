@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
-from jobs.spec import mcmc_checks, models, train_checks
+from jobs.spec import imports, mcmc_checks, models, train_checks
 from jobs.spec.binding import bind
+from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
 from jobs.spec.data import Data, FindDataset, find_facts, find_tokenizer
 from jobs.spec.dataset import DatasetFacts
@@ -75,13 +76,20 @@ class Spec:
     warnings: list[dict[str, str]]
 
 
-def read_spec(document: object, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> Spec:
+def _no_bundle(_code_id: str) -> BundleFacts | None:
+    return None
+
+
+def read_spec(
+    document: object, find_dataset: FindDataset, find_checkpoint: FindCheckpoint, find_bundle: FindBundle = _no_bundle
+) -> Spec:
     """Read a job description.
 
     Args:
         document: any JSON value.
         find_dataset: what is known of an uploaded dataset.
         find_checkpoint: what is known of a checkpoint.
+        find_bundle: what is known of a bundle of code.
 
     Raises:
         SpecInvalid: with every structural fault, and every fault between parts that are sound by themselves.
@@ -89,6 +97,7 @@ def read_spec(document: object, find_dataset: FindDataset, find_checkpoint: Find
     draft = _read(document)
     _fit_to_catalog(draft)
     _derive(draft, find_dataset, find_checkpoint)
+    draft.issues += imports.check_imports(draft.parts, find_bundle)
     for check in _CHECKS[draft.kind]:
         draft.issues += check.apply(draft.parts)
     _raise_any(draft.issues)
@@ -146,21 +155,28 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
 
 
 def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
-    names: list[str] = load().entry("models", draft.parts["model"]["type"])["args"]
+    model, loss = draft.parts["model"], draft.parts.get("loss")
+    names: list[str] = load().entry("models", model["type"])["args"]
+    given = data.args
+    if imports.is_own(model) or imports.is_own(loss):
+        names = imports.argument_names(names, data, facts)
+        given = None if given is None else {name: bound for name, bound in given.items() if bound is not None}
     if names and facts.format != "text":
-        draft.add("binding", bind(names, data.args, data.builtin, facts))
+        draft.add("binding", bind(names, given, data.builtin, facts))
 
 
 def _settle_loss(draft: Draft) -> None:
     """The model's own objective, where it has one and the job names none."""
     if draft.parts.get("loss") is not None or ("loss" in draft.given and "loss" not in draft.parts):
         return
-    if draft.parts["model"]["type"] == "transformer":
+    facts: DatasetFacts | None = draft.parts.get("facts")
+    of_text = imports.is_own(draft.parts["model"]) and facts is not None and facts.format == "text"
+    if draft.parts["model"]["type"] == "transformer" or of_text:
         draft.parts["loss"] = {"type": "next_token"}
         return
     draft.parts.pop("loss", None)
     binding = draft.parts.get("binding")
-    classes = binding is not None and binding.arguments["y"].is_integer
+    classes = binding is not None and "y" in binding.arguments and binding.arguments["y"].is_integer
     usual = "softmax_cross_entropy_with_integer_labels" if classes else "squared_error"
     detail = (
         f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{usual}"}}, or another of GET /v1/catalog/losses'

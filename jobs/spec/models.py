@@ -20,6 +20,8 @@ Model = Mapping[str, Any]
 def complete(model: Model) -> dict[str, Any]:
     """The same model with the arguments settled that follow from others."""
     settled = dict(model)
+    if settled["type"] == "import" and settled["context"] is None and type(settled["config"].get("context")) is int:
+        settled["context"] = settled["config"]["context"]
     if settled["type"] != "transformer":
         return settled
     if settled["mlp_dim"] is None:

@@ -43,7 +43,12 @@ class CheckpointFacts:
 FindCheckpoint = Callable[[str, int | None], CheckpointFacts | None]
 """The checkpoint of a job at a step, or its newest where no step is given; None where there is no such job or checkpoint."""
 
-_FREE: dict[str, set[str]] = {"transformer": {"dropout", "attention"}, "mlp": {"dropout", "activation"}, "cnn": {"dropout"}}
+_FREE: dict[str, set[str]] = {
+    "transformer": {"dropout", "attention"},
+    "mlp": {"dropout", "activation"},
+    "cnn": {"dropout"},
+    "import": {"code", "target", "config"},
+}
 """Arguments of a model that do not change the shape of its parameters."""
 
 

@@ -42,7 +42,11 @@ def read_remat(value: Any) -> tuple[Any, list[Issue]]:
 
 
 def check_remat(model: Mapping[str, Any], remat: str | Mapping[str, Any]) -> Iterator[Issue]:
-    """A rule for some blocks, where all blocks are one."""
+    """A rule for some blocks, where all blocks are one; any rule, where the blocks are a user's own."""
+    if model["type"] == "import" and remat != "none":
+        yield Issue(
+            "/remat", "conflict", "does not reach into a module of your own: wrap its layers in nnx.remat, and leave this out"
+        )
     if model.get("scan_layers") and not isinstance(remat, str) and remat["every"] > 1:
         detail = "a stack that is scanned over treats every block alike: leave every out, or set model.scan_layers to false"
         yield Issue("/remat/every", "conflict", detail)

@@ -94,7 +94,7 @@ def _tenth(steps: int) -> int:
 
 def _train_data(parts: Mapping[str, Any]) -> Resolved:
     data = parts["data"]
-    tokenizer = (data.tokenizer or "bytes") if parts["model"]["type"] == "transformer" else None
+    tokenizer = (data.tokenizer or "bytes") if parts["facts"].format == "text" else None
     portions = ("batch_size", "shuffle_seed", "eval_fraction", "eval_batches")
     return {**_source(data), **{name: getattr(data, name) for name in portions}, "tokenizer": tokenizer, "args": _args(parts)}
 

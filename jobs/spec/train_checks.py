@@ -13,6 +13,7 @@ from jobs.spec.checkpoint import TrainCheckpoint
 from jobs.spec.data import TOKENIZERS, TrainData, part_sizes
 from jobs.spec.dataset import DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.draft import Check
+from jobs.spec.imports import check_own_model, is_own
 from jobs.spec.mesh import Placement
 from jobs.spec.optimizers import check_accumulation, check_parts, check_schedules, warn_of_optimizer
 from jobs.spec.pointers import count_of
@@ -25,6 +26,8 @@ Named = Mapping[str, Any]
 
 
 def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
+    if is_own(model):
+        return
     pointer = "/data/dataset" if data.dataset is not None else "/data"
     if model["type"] == "transformer" and facts.format != "text":
         yield Issue(
@@ -41,10 +44,10 @@ def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> I
 
 
 def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
-    if facts.text is None or model["type"] != "transformer" or data.tokenizer not in (None, *TOKENIZERS):
+    if facts.text is None or model.get("context") is None or data.tokenizer not in (None, *TOKENIZERS):
         return
     needed, why = _vocabulary(facts.text, data.tokenizer)
-    if model["vocab_size"] < needed:
+    if model["type"] == "transformer" and model["vocab_size"] < needed:
         yield Issue("/model/vocab_size", "too_small", f"must be at least {needed}: {why}")
     tokens = facts.text.characters if data.tokenizer == "char" else facts.text.bytes
     train, held_out = part_sizes(tokens, data.eval_fraction)
@@ -82,6 +85,8 @@ def _check_rows(data: TrainData, binding: Binding) -> Iterator[Issue]:
 
 
 def _check_inputs(model: Named, binding: Binding) -> Iterator[Issue]:
+    if is_own(model) or "x" not in binding.arguments:
+        return
     x = binding.arguments["x"]
     if model["type"] == "mlp" and x.width != model["in_features"]:
         detail = f"must be {x.width}, the numbers in a row of x, or x must be bound to {count_of(model['in_features'], 'column')}"
@@ -94,7 +99,17 @@ def _check_inputs(model: Named, binding: Binding) -> Iterator[Issue]:
 
 
 def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issue]:
+    if is_own(loss):
+        return
+    if is_own(model) and loss["type"] == "next_token":
+        return
+    if "y" not in binding.arguments:
+        detail = f'loss {loss["type"]} compares the outputs with "y": bind a column to it, or use a loss of your own'
+        yield Issue("/data/args", "unbound", detail)
+        return
     targets, y = load().entry("losses", loss["type"])["targets"], binding.arguments["y"]
+    if is_own(model):
+        return
     if targets["kind"] == "integer":
         yield from _check_labels(model, loss, y)
     elif targets["kind"] == "values":
@@ -127,6 +142,8 @@ def _check_labels(model: Named, loss: Named, y: Argument) -> Iterator[Issue]:
 
 
 def _check_loss(model: Named, loss: Named) -> Iterator[Issue]:
+    if is_own(model) or is_own(loss):
+        return
     if model["type"] == "transformer" and loss["type"] not in TEXT_LOSSES:
         yield Issue("/loss/type", "conflict", 'a transformer learns by "next_token": use that, or leave loss out')
     elif model["type"] != "transformer" and loss["type"] == "next_token":
@@ -150,12 +167,12 @@ def _check_sharding(model: Named, placement: Placement) -> Iterator[Issue]:
     rules, sizes = placement.rules, models.logical_sizes(model)
     yield from sharding.check_conflicts(rules, models.together(model))
     yield from sharding.check_sizes(rules, sizes, placement.axes)
-    if placement.preset != "replicated":
+    if placement.preset != "replicated" and not is_own(model):
         yield from sharding.check_use(rules, {"batch", *(axis for axis, _, _ in sizes)}, placement.axes)
 
 
 def _warn_of_copies(model: Named, placement: Placement) -> Iterator[Issue]:
-    if placement.preset == "replicated":
+    if placement.preset == "replicated" and not is_own(model):
         sizes = models.logical_sizes(model)
         idle = sharding.check_use(placement.rules, {"batch", *(axis for axis, _, _ in sizes)}, placement.axes)
         for issue in idle:
@@ -188,6 +205,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("model", "data", "facts"), _check_kind_of_data),
     Check(("model", "data", "facts"), _check_text),
     Check(("model", "tokenizer"), _check_tokenizer),
+    Check(("model", "loss", "facts", "data"), check_own_model),
     Check(("data", "binding"), _check_rows),
     Check(("model", "binding"), _check_inputs),
     Check(("model", "loss"), _check_loss),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.engine import Connection, Row
 
 from jobs.states import Status
@@ -36,6 +36,7 @@ class JobError(BaseModel):
     code: str
     message: str
     param: str | None
+    detail: dict[str, Any] | None = Field(None, description="What else is known: of user code `code`, `file`, `line` and `hint`.")
     retryable: bool
     fault: Literal["user", "infra", "service"]
     attempt_id: str | None

@@ -127,6 +127,10 @@ def _unmet(wants: Wants, workers: Sequence[Worker]) -> tuple[str, str]:
     closest = min((wants.needs - worker.offers for worker in workers), key=len)
     missing = sorted(wants.needs - frozenset().union(*(worker.offers for worker in workers)))
     if missing:
-        return f"No connected worker offers {', '.join(missing)}.", "Start a worker that does, or change the spec."
+        own = any(need.endswith("/import") for need in missing)
+        hint = (
+            "Start a worker that runs code of users: MESHYARD_CODE=on." if own else "Start a worker that does, or change the spec."
+        )
+        return f"No connected worker offers {', '.join(missing)}.", hint
     unmet = ", ".join(sorted(closest)) or "all of it at once"
     return "No single worker offers all that the job needs.", f"The closest one lacks {unmet}."

@@ -10,11 +10,13 @@ from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.ids import new_id
+from jobs.spec.imports import bundles_of
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.states import TERMINAL, Phase, Status
+from service.context import Context
 from service.db.queries import checkpoints, jobs
-from service.domain import datasets, idempotency
+from service.domain import code, datasets, idempotency
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
@@ -37,7 +39,7 @@ def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticke
         answer = idempotency.look(connection, ticket)
         if answer is not None:
             return answer
-        spec = read(connection, project, document)
+        spec = read(connection, change.context, project, document)
     answer = idempotency.take(change.connection, ticket)
     if answer is not None:
         return answer
@@ -46,13 +48,20 @@ def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticke
     return _answer(change, ticket, job)
 
 
-def read(connection: Connection, project: str, document: dict[str, Any]) -> Spec:
+def read(connection: Connection, context: Context, project: str, document: dict[str, Any]) -> Spec:
     """Check a document against what the project has.
 
     Raises:
         SpecInvalid: with everything that is wrong with it.
     """
-    spec = read_spec(document, partial(datasets.facts, connection, project), _checkpoint_finder(connection, project))
+    spec = read_spec(
+        document,
+        partial(datasets.facts, connection, project),
+        _checkpoint_finder(connection, project),
+        partial(code.facts, connection, project),
+    )
+    if context.settings.code == "off" and bundles_of(spec.resolved):
+        raise SpecInvalid([Issue("/model", "code_disabled", "This service takes no user code: MESHYARD_CODE=on turns it on.")])
     if any(len(need) > LONGEST_NEED for need in spec.needs):
         raise SpecInvalid([Issue("/resources/labels", "out_of_range", "A label is too long; shorten its key or its value.")])
     return spec

@@ -70,10 +70,12 @@ def submit_job(document: SpecDocument, write: Writing, context: Shared, project:
 
 
 @router.post("/v1/jobs:validate", openapi_extra=JOB_BODY)
-def validate_job(document: SpecDocument, read: Reading, project: Project, level: Literal["schema"] = "schema") -> Validation:
+def validate_job(
+    document: SpecDocument, read: Reading, context: Shared, project: Project, level: Literal["schema"] = "schema"
+) -> Validation:
     """Check a spec; nothing is queued."""
     try:
-        spec = submission.read(read.connection, project, document)
+        spec = submission.read(read.connection, context, project, document)
     except SpecInvalid as error:
         return Validation(valid=False, errors=items(error.issues), report=None)
     return Validation(valid=True, errors=[], report=schedule.report(spec, level))

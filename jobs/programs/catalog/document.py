@@ -14,6 +14,7 @@ def build() -> dict[str, Any]:
     optimizers, losses = from_optax.optimizers(), from_optax.losses()
     optimizers.entries["chain"] = ours.chain()
     losses.entries["next_token"] = ours.next_token()
+    losses.entries["import"] = ours.own_loss()
     sections = {
         "models": Section(ours.models()),
         "layers": from_flax.layers(),

@@ -69,7 +69,17 @@ def models() -> dict[str, Entry]:
         "dropout": _DROPOUT,
     }
     priors = {f"prior_scale_{name}": _SCALE for name in ("intercept", "coefficients", "sigma")}
+    own = {
+        **_own(),
+        "config": {"type": "object", "additionalProperties": True, "default": {}, "description": "arguments of its constructor"},
+        "context": {
+            **_nullable({"type": "integer", "minimum": 1, "maximum": 1_048_576}),
+            "default": None,
+            "description": "for text: tokens of a sample",
+        },
+    }
     found = [
+        _model("import", "A module of your own, from an uploaded bundle: built as Net(**config, rngs=rngs).", "train", own),
         _model("transformer", "A decoder-only transformer that predicts the next token of a text.", "train", transformer),
         _model("mlp", "A multilayer perceptron for the rows of a table.", "train", mlp, ["x", "y"]),
         _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),
@@ -120,6 +130,26 @@ def next_token() -> Entry:
         "schema": _object({}),
         "kinds": ["train"],
         "targets": {"kind": "text"},
+    }
+
+
+def own_loss() -> Entry:
+    """`import`: a loss of a user's own."""
+    return {
+        "type": "import",
+        "doc": "A loss of your own, from an uploaded bundle: loss(model, batch) -> (scalar, metrics).",
+        "source": "meshyard",
+        "schema": _object(_own()),
+        "kinds": ["train"],
+        "targets": {"kind": "own"},
+    }
+
+
+def _own() -> dict[str, Schema]:
+    """What names a thing in a bundle."""
+    return {
+        "code": {"type": "string", "minLength": 1, "maxLength": 64, "description": "id of an uploaded bundle: code_…"},
+        "target": {"type": "string", "minLength": 3, "maxLength": 200, "description": "module:name, such as my_model:Net"},
     }
 
 

@@ -10,11 +10,13 @@ from flax import nnx
 from jobs.programs.models.dense import CNN, MLP
 from jobs.programs.models.setting import Setting
 from jobs.programs.models.transformer import Transformer
+from jobs.programs.user_code import build_own_model
 
 NETWORKS: Mapping[str, Callable[[dict[str, Any], Setting, nnx.Rngs], nnx.Module]] = {
     "transformer": Transformer,
     "mlp": MLP,
     "cnn": CNN,
+    "import": build_own_model,
 }
 
 

@@ -19,7 +19,11 @@ FORMS = {".txt": "text", ".npz": "npz", ".jsonl": "jsonl", ".csv": "csv", ".parq
 
 def build(document: dict[str, Any], path: Path | None = None, beside: Beside = ALONE) -> Program:
     """The program of a document."""
-    spec = specs.resolve(document)
+    return of(specs.resolve(document), path, beside)
+
+
+def of(spec: dict[str, Any], path: Path | None = None, beside: Beside = ALONE) -> Program:
+    """The program of a resolved spec."""
     return build_program(spec, spec["mesh"]["axes"], path, FORMS[path.suffix] if path else None, beside)
 
 
@@ -43,7 +47,11 @@ def start(program: Program) -> State:
 
 def losses(document: dict[str, Any], path: Path | None, steps: int) -> list[float]:
     """The training losses of the first steps."""
-    program = build(document, path)
+    return losses_of(build(document, path), steps)
+
+
+def losses_of(program: Program, steps: int) -> list[float]:
+    """The training losses of a program's first steps."""
     _, measured = advance(program, start(program), steps)
     return [each["train/loss"] for each in measured]
 

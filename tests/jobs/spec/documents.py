@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
+from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts
@@ -42,6 +43,26 @@ DATASETS = {
         DatasetFacts("ds_uneven", "npz", 9_000, None, [column("x", "float32", 0, 1, 10), column("y", "float32", 0, 1, 9)]),
     )
 }
+
+BUNDLES = {
+    "code_nets": BundleFacts(
+        {"nets.py": 100}, {"nets": ModuleFacts(["nnx", "Net", "loss"]), "pkg.more": ModuleFacts([], open=True)}
+    ),
+    "code_loss": BundleFacts({"loss.py": 100}, {"losses": ModuleFacts(["loss"])}),
+    "code_same": BundleFacts({"nets.py": 100}, {"nets": ModuleFacts(["loss"])}),
+}
+
+
+def own() -> dict[str, Any]:
+    """A model and a loss of a user's own, on a table."""
+    return {
+        "kind": "train",
+        "model": {"type": "import", "code": "code_nets", "target": "nets:Net", "config": {"width": 8}},
+        "loss": {"type": "import", "code": "code_nets", "target": "nets:loss"},
+        "data": {"dataset": "ds_table", "args": {"features": ["height", "weight"], "label": "label"}},
+        "optimizer": {"type": "adamw", "learning_rate": 1e-3},
+        "steps": 100,
+    }
 
 
 def language() -> dict[str, Any]:
@@ -164,7 +185,7 @@ def edited(document: Any, changes: dict[str, Any]) -> Any:
 
 def read(document: Any) -> Spec:
     """Read a document as the service does."""
-    return read_spec(document, DATASETS.get, find_checkpoint)
+    return read_spec(document, DATASETS.get, find_checkpoint, BUNDLES.get)
 
 
 def faults(document: Any) -> list[Issue]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.spec.documents import GONE, edited, faults, language, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, edited, faults, language, own, regression, schools, table, text
 
 CHAIN_OF_NINE: dict = {"type": "identity"}
 for _ in range(9):
@@ -86,6 +86,30 @@ WRONG = [
         {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/model/n_heads": 8},
         [("/model/attention", "conflict")],
         "dim / n_heads is 4",
+    ),
+    # models and losses of one's own
+    (own, {"/model/code": "code_none"}, [("/model/code", "not_found")], "POST /v1/code"),
+    (own, {"/model/code": 3}, [("/model/code", "wrong_type")], "a string"),
+    (own, {"/model/code": GONE}, [("/model/code", "missing")], "is required"),
+    (own, {"/model/target": "nets:Nett"}, [("/model/target", "not_found")], 'did you mean "Net"'),
+    (own, {"/model/target": "net:Net"}, [("/model/target", "not_found")], 'did you mean "nets"'),
+    (own, {"/model/target": "nets.Net"}, [("/model/target", "wrong_format")], '"module:name"'),
+    (own, {"/model/target": "../nets:Net"}, [("/model/target", "wrong_format")], '"module:name"'),
+    (own, {"/model/config": [1]}, [("/model/config", "wrong_type")], "an object"),
+    (own, {"/model/context": 8}, [("/model/context", "conflict")], "for text alone"),
+    (own, {"/loss/target": "nets:los"}, [("/loss/target", "not_found")], 'did you mean "loss"'),
+    (own, {"/loss": {"type": "import", "code": "code_same", "target": "nets:loss"}}, [("/loss/code", "conflict")], "rename one"),
+    (own, {"/loss": {"type": "squared_error"}}, [("/data/args", "unbound")], 'with "y"'),
+    (own, {"/loss": {"type": "next_token"}}, [("/loss/type", "conflict")], "this data holds columns"),
+    (own, {"/loss": GONE}, [("/loss", "missing")], "GET /v1/catalog/losses"),
+    (own, {"/data/args/label": "lable"}, [("/data/args/label", "unknown_column")], 'did you mean "label"'),
+    (own, {"/data/args/label": "name"}, [("/data/args/label", "not_numeric")], "does not hold numbers"),
+    (own, {"/data": {"dataset": "ds_text"}}, [("/model/context", "missing")], "how many tokens"),
+    (
+        own,
+        {"/data": {"dataset": "ds_text"}, "/model/context": 8, "/loss": {"type": "squared_error"}},
+        [("/loss/type", "conflict")],
+        '"next_token"',
     ),
     # optimizers and schedules
     (text, {"/optimizer/type": "adm"}, [("/optimizer/type", "unknown_type")], 'did you mean "adam"'),

@@ -1,0 +1,82 @@
+"""A user's own modules and losses: imported here, in the child of the job that names them, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jobs.errors import UserFault
+from jobs.programs.models.setting import Setting
+
+Named = Mapping[str, Any]
+Loss = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
+
+
+def install(folders: Sequence[Path]) -> None:
+    """Let the modules in these folders be imported from now on."""
+    sys.dont_write_bytecode = True  # the folders are read only
+    sys.path[:0] = [str(folder) for folder in folders]
+    importlib.invalidate_caches()
+
+
+def resolve(named: Named, pointer: str) -> Any:
+    """What a `{"type": "import", "target": "module:name"}` names. Whatever its module raises at import is raised here.
+
+    Raises:
+        UserFault: `user_code_error`, where the name is not there after all.
+    """
+    module_name, _, name = named["target"].partition(":")
+    found: Any = importlib.import_module(module_name)
+    if not _is_of_a_bundle(found):
+        message = f"module {module_name} of the bundle is hidden by an installed one of the same name: rename yours"
+        raise UserFault("user_code_error", message, f"{pointer}/target")
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UserFault("user_code_error", f"module {module_name} defines no {name}", f"{pointer}/target")
+        found = getattr(found, part)
+    return found
+
+
+def build_own_model(model: dict[str, Any], _setting: Setting, rngs: nnx.Rngs) -> nnx.Module:
+    """A fresh module of a user's own: `Net(**config, rngs=rngs)`.
+
+    Raises:
+        UserFault: `user_code_error`, where that is no `nnx.Module`.
+    """
+    found = resolve(model, "/model")(**model["config"], rngs=rngs)
+    if not isinstance(found, nnx.Module):
+        message = f"{model['target']} gave a {type(found).__name__}, and a job trains an nnx.Module"
+        raise UserFault("user_code_error", message, "/model/target")
+    return found
+
+
+def own_loss(loss: dict[str, Any]) -> Loss:
+    """A loss of a user's own: `loss(model, batch)` gives a scalar and a dictionary of scalars, or the scalar alone."""
+    found = resolve(loss, "/loss")
+
+    def called(model: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        given = found(model, batch)
+        value, metrics = given if isinstance(given, tuple) and len(given) == 2 else (given, {})
+        value = jnp.asarray(value)
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            message = f"{loss['target']} gave {value.dtype} of shape {value.shape}; a loss is one real number: take its mean"
+            raise UserFault("user_code_error", message, "/loss/target")
+        if not isinstance(metrics, dict) or any(jnp.shape(metric) != () for metric in metrics.values()):
+            message = f"{loss['target']} must give (scalar, metrics), and every one of metrics must be a scalar, too"
+            raise UserFault("user_code_error", message, "/loss/target")
+        return value, metrics
+
+    return called
+
+
+def _is_of_a_bundle(module: Any) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    first = {str(Path(place).resolve()) for place in places if place}
+    return any(place.startswith(str(Path(folder).resolve()) + "/") or place == str(Path(folder).resolve())
+               for place in first for folder in sys.path[:2])  # fmt: skip

@@ -1,0 +1,260 @@
+"""A user's own modules and losses in the programs: trained, resumed, spread over a mesh; their mistakes told in their own terms."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jobs.errors import UserFault
+from jobs.programs import user_code
+from jobs.programs.purity import impurities
+from jobs.programs.user_errors import explain
+from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
+from jobs.spec.job import read_spec
+from tests import specs
+from tests.jobs.programs import running
+from tests.jobs.spec.bundles import NET
+
+NUMBERS = count()
+SPIRALS = {"builtin": "spirals", "batch_size": 24, "eval_fraction": 0.2}
+
+
+class Bundle:
+    """A module of a user's on the path, and jobs that name it."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder, self.module = folder, f"own{next(NUMBERS)}"
+        (folder / f"{self.module}.py").write_text(source)
+        user_code.install([folder])
+
+    def spec(self, **changes: Any) -> dict[str, Any]:
+        own = {"type": "import", "code": "code_own"}
+        document = specs.spirals(
+            model=own | {"target": f"{self.module}:Net", "config": {"width": 8}},
+            loss=own | {"target": f"{self.module}:loss"},
+            data=SPIRALS,
+        )
+        found = BundleFacts({}, {self.module: ModuleFacts([], open=True)})
+        return read_spec(document | changes, specs.facts, lambda *_: None, lambda _: found).resolved
+
+    def program(self, **changes: Any) -> Any:
+        return running.of(self.spec(**changes))
+
+    def start(self, **changes: Any) -> Any:
+        return running.start(self.program(**changes))
+
+    def fault(self, **changes: Any) -> UserFault:
+        """The error of a job whose step cannot be traced."""
+        with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever the code does wrong)
+            self.start(**changes)
+        found = explain(caught.value, [self.folder])
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return lambda source=NET: Bundle(tmp_path, source)
+
+
+def test_an_own_model_and_loss_learn(bundle) -> None:
+    program = bundle().program(steps=60)
+    state, measured = running.advance(program, running.start(program), 60)
+    assert measured[-1]["train/loss"] < 0.8 * measured[0]["train/loss"]
+    values = program.evaluate(state, None, lambda: False)
+    assert 0 < values["eval/loss"] < 2
+
+
+def test_an_own_loss_is_what_the_catalogs_would_be(bundle) -> None:
+    """The same model under the same loss, written by hand and by name."""
+    own = bundle()
+    by_hand = running.losses_of(own.program(), 5)
+    by_name = running.losses_of(own.program(loss={"type": "softmax_cross_entropy_with_integer_labels"}), 5)
+    assert by_hand == pytest.approx(by_name, rel=1e-5)
+
+
+def test_evaluation_under_an_own_loss_covers_every_row_once(bundle) -> None:
+    own = bundle(NET.replace("nnx.Dropout(0.1", "nnx.Dropout(0.0"))
+    program = own.program()
+    named = own.program(loss={"type": "softmax_cross_entropy_with_integer_labels"})
+    state = running.start(program)
+    assert program.evaluate(state, None, lambda: False)["eval/loss"] == pytest.approx(
+        named.evaluate(state, None, lambda: False)["eval/loss"], rel=1e-5
+    )
+
+
+def test_an_own_model_of_text_predicts_the_next_token(bundle, text: Path) -> None:
+    source = """
+from flax import nnx
+class Net(nnx.Module):
+    def __init__(self, vocab, context, *, rngs):
+        self.embed = nnx.Embed(vocab, 16, rngs=rngs)
+        self.layers = nnx.List([nnx.Linear(16, 16, rngs=rngs) for _ in range(2)])
+    def __call__(self, tokens):
+        x = self.embed(tokens)
+        for layer in self.layers:
+            x = x + nnx.relu(layer(x))
+        return self.embed.attend(x)
+"""
+    own = bundle(source)
+    model = {"type": "import", "code": "code_own", "target": f"{own.module}:Net", "config": {"vocab": 256, "context": 16}}
+    document = specs.transformer() | {"model": model}
+    found = BundleFacts({}, {own.module: ModuleFacts([], open=True)})
+    program = running.of(read_spec(document, specs.facts, lambda *_: None, lambda _: found).resolved, text)
+    losses = running.losses_of(program, 8)
+    assert losses[-1] < losses[0]
+
+
+SHARDED = """
+from flax import nnx
+class Net(nnx.Module):
+    def __init__(self, width, *, rngs):
+        init = nnx.with_partitioning(nnx.initializers.lecun_normal(), (None, "model"))
+        self.first = nnx.Linear(2, width, kernel_init=init, rngs=rngs)
+        self.last = nnx.Linear(width, 3, rngs=rngs)
+    def __call__(self, x):
+        return self.last(nnx.relu(self.first(x)))
+"""
+
+
+def test_a_modules_own_annotations_place_its_parameters(bundle) -> None:
+    own = bundle(SHARDED)
+    loss = {"type": "softmax_cross_entropy_with_integer_labels"}
+    program = own.program(loss=loss, mesh={"axes": {"data": 2, "model": 2}})
+    state = running.start(program)
+    assert state.sections["params"]["first.kernel"].addressable_shards[0].data.shape == (2, 4)
+    assert state.sections["params"]["last.kernel"].sharding.is_fully_replicated
+    alone = running.losses_of(own.program(loss=loss), 5)
+    assert running.losses_of(program, 5) == pytest.approx(alone, rel=1e-4)
+
+
+def test_a_resumed_run_is_the_same_run(bundle) -> None:
+    program = bundle().program()
+    whole, _ = running.advance(program, running.start(program), 6)
+    half, _ = running.advance(program, running.start(program), 3)
+    rest, _ = running.advance(program, program.place(3, jax.tree.map(jax.numpy.copy, half.sections), half.position), 3)
+    for name, value in whole.sections["params"].items():
+        assert np.array_equal(value, rest.sections["params"][name])
+
+
+def changed(old: str, new: str) -> str:
+    assert old in NET
+    return NET.replace(old, new)
+
+
+RETURN = 'logits = model(batch["x"])'
+# (what is wrong, source, code of the detail, the faulty line, words of the hint)
+MISTAKES = [
+    ("if", changed(RETURN, RETURN + "\n    if logits.mean() > 0: logits = -logits"), "tracer_control_flow", "jax.lax.cond"),
+    ("while", changed(RETURN, RETURN + "\n    while logits.sum() > 0: logits = logits - 1"), "tracer_control_flow", "while_loop"),
+    ("in place", changed(RETURN, RETURN + "\n    logits[0] = 0"), "in_place_mutation", ".at[i].set"),
+    ("mask", changed(RETURN, RETURN + '\n    logits = logits[batch["y"] > 0]'), "value_dependent_shape", "jnp.where(mask"),
+    ("nonzero", changed(RETURN, RETURN + '\n    kept = jax.numpy.nonzero(batch["y"])'), "value_dependent_shape", "size="),
+    ("shape", changed(RETURN, RETURN + '\n    x = jax.numpy.zeros(batch["y"].max())'), "value_needed", "static argument"),
+    ("range", changed(RETURN, RETURN + '\n    for _ in range(batch["y"][0]): pass'), "value_needed", "config"),
+    ("float", changed(RETURN, RETURN + "\n    scale = float(logits.mean())"), "value_needed", "jnp"),
+    ("numpy", changed(RETURN, "import numpy\n    " + RETURN + "\n    a = numpy.sum(numpy.asarray(logits))"), "value_needed", "np"),
+    (
+        "leak",
+        "kept = []\n"
+        + changed(RETURN, RETURN + "\n    jax.vmap(lambda row: kept.append(row) or row)(logits)\n    logits = logits + kept[0]"),
+        "leaked_tracer",
+        "nnx.Variable",
+    ),
+    ("raises", changed(RETURN, RETURN + '\n    raise ValueError("no")'), "exception", ""),
+    ("shapes", changed(RETURN, RETURN + '\n    logits @ batch["x"]'), "exception", ""),
+    ("tree_map", changed(RETURN, RETURN + "\n    jax.tree_map(lambda x: x, logits)"), "exception", "jax.tree.map"),
+    (
+        "list",
+        changed("self.first = nnx.Linear(2, width, rngs=rngs)", "self.first = [nnx.Linear(2, width, rngs=rngs) for _ in range(2)]"),
+        "exception",
+        "nnx.List",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "code", "hint"), [row[1:] for row in MISTAKES], ids=[row[0] for row in MISTAKES])
+def test_a_mistake_is_told_with_its_code_file_line_and_the_way_out(bundle, source, code, hint) -> None:
+    own = bundle(source)
+    found = own.fault()
+    wrong = next(
+        at for at, line in enumerate(source.splitlines(), 1) if line not in NET.splitlines() and "numpy\n" not in line + "\n"
+    )
+    assert found.code == "user_code_error"
+    assert found.detail is not None
+    assert found.detail["code"] == code
+    assert found.detail["file"] == f"{own.module}.py"
+    assert found.detail["line"] >= wrong
+    assert hint in (found.detail["hint"] or "")
+    assert f"{own.module}.py, line {found.detail['line']}" in found.message
+    assert "site-packages" not in found.message.partition("Traceback")[2]
+
+
+def test_what_is_raised_at_import_is_told(bundle) -> None:
+    found = bundle(NET + "\n\nraise RuntimeError('at import')\n").fault()
+    assert "line 23, in <module>: RuntimeError: at import" in found.message
+
+
+def test_errors_that_are_not_the_users_stay_as_they_are(tmp_path) -> None:
+    assert explain(ValueError("ours"), [tmp_path]) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (changed("class Net(nnx.Module)", "class Net"), "an nnx.Module"),
+        (changed("each.mean()", "each"), "take its mean"),
+        (changed('{"accuracy": accuracy}', "[accuracy]"), "every one of metrics"),
+        (changed('{"accuracy": accuracy}', '{"accuracy": logits}'), "every one of metrics"),
+    ],
+)
+def test_what_is_no_module_and_no_loss_is_refused(bundle, source, words) -> None:
+    with pytest.raises(UserFault, match=words):
+        bundle(source).start()
+
+
+def test_a_module_hidden_by_an_installed_one_is_told(bundle) -> None:
+    bundle()
+    with pytest.raises(UserFault, match="rename yours"):
+        user_code.resolve({"target": "json:loads"}, "/model")
+
+
+IMPURE = [
+    "import random\n" + changed(RETURN, RETURN + "\n    logits = logits * random.random()"),
+    "import numpy\n" + changed(RETURN, RETURN + "\n    logits = logits + numpy.random.normal(size=3).astype('float32')"),
+    "import time\n" + changed(RETURN, RETURN + "\n    logits = logits * time.perf_counter()"),
+    "calls = []\n" + changed(RETURN, RETURN + "\n    calls.append(1)\n    logits = logits * len(calls)"),
+]
+
+
+def traced(own: Bundle) -> list[dict[str, Any]]:
+    program = own.program()
+    module = program.form.give(program.abstract())
+    batch = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in program.objective.example().items()}
+
+    def step(sections: Any, batch: Any) -> Any:
+        return program.objective.loss(program.form.give(sections), batch)[0]
+
+    assert module is not None
+    return impurities(step, [program.abstract(), batch], [own.folder])
+
+
+@pytest.mark.parametrize("source", IMPURE)
+def test_an_impure_step_is_found_by_tracing_it_twice(bundle, source) -> None:
+    assert "tracing the step twice" in " ".join(warning["detail"] for warning in traced(bundle(source)))
+
+
+def test_a_leak_that_nobody_reads_is_found(bundle) -> None:
+    source = "kept = []\n" + changed(RETURN, RETURN + "\n    kept.append(logits)")
+    assert "outlives" in " ".join(warning["detail"] for warning in traced(bundle(source)))
+
+
+def test_a_pure_step_is_not_warned_of(bundle) -> None:
+    assert traced(bundle()) == []
