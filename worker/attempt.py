@@ -14,7 +14,7 @@ from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.registry import build_program
-from worker import checkpoint, devices
+from worker import checkpoint, devices, memory
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
@@ -62,12 +62,14 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         path = Path(start["dataset"]) if start["dataset"] else None
         form = dataset["format"] if dataset else None
         program = build_program(spec, assignment["mesh_axes"], path, form, _beside(start))
-        state = _first_state(program, start)
-        talk.enter("compiling", began_at)
-        _compile(talk, program, state)
+        with memory.explained(program, spec, "building and compiling it"):
+            state = _first_state(program, start)
+            talk.enter("compiling", began_at)
+            _compile(talk, program, state)
     saver = _saver(talk, outputs, directory, assignment)
     try:
-        end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
+        with memory.explained(program, spec, "its steps"):
+            end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
     except NotFinite as error:
         saver.close()
         del state
@@ -124,8 +126,8 @@ def _fail(talk: Talk, step: int, error: JobError) -> None:
 def _as_job_error(error: Exception, phase: str) -> JobError:
     """The job's error for an exception that no one foresaw."""
     text = f"{type(error).__name__}: {error}"[:2000]
-    if "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError):
-        return UserFault("oom", f"the devices ran out of memory: {text}", "/data/batch_size")
+    if memory.is_shortage(error):
+        return UserFault("oom", f"there is not enough memory to read the data and to build the model: {text}", "/data")
     if isinstance(error, FloatingPointError):
         return UserFault("nan_loss", f"debug.nans found a value that is not finite: {text}", "/debug/nans")
     if phase == "compiling":

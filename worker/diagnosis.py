@@ -75,13 +75,18 @@ def diagnose(end: Exit, tail: str, kills: OutOfMemoryKills) -> Failure:
     """
     words = f"Its last lines:\n{tail}" if tail else "It had printed nothing."
     by_kernel = end.signal_name == "SIGKILL" and kills.rose()
-    if by_kernel or OUT_OF_MEMORY.search(tail):
+    if by_kernel or _tells_of_memory(tail):
         how = "was killed by the kernel for memory" if by_kernel else "ran out of memory"
         advice = "Make the batch or the model smaller, or ask for more devices."
         return Failure(code="oom", message=f"The process {how}. {advice} {words}")
     if end.signal_name is not None:
         return Failure(code="child_killed", message=f"The process was ended by {end.signal_name}. {words}")
     return Failure(code="internal", message=f"The process ended with status {end.returncode} and no last word. {words}")
+
+
+def _tells_of_memory(tail: str) -> bool:
+    """Whether a line says that memory ran out. A full disk has the same word in its message."""
+    return any(OUT_OF_MEMORY.search(line) and "No space left" not in line for line in tail.splitlines())
 
 
 def _own_events() -> Path:

@@ -179,7 +179,12 @@ class Talk:
 
     def _send_rows(self, rows: list[Measurement]) -> None:
         while rows:
-            for message in _in_columns(rows[:MOST_ROWS]):
+            try:
+                messages = list(_in_columns(rows[:MOST_ROWS]))
+            except RuntimeError:
+                # A step failed on the devices. The loop finds that out for itself, and the last message must still go out here.
+                messages = []
+            for message in messages:
                 self._channel.send(message)
             del rows[:MOST_ROWS]
 

@@ -31,11 +31,13 @@ class ChildProcess:
         outputs: the folder of outputs; by default the attempt's own.
         what: what to take of `resume`.
         largest_file: bytes that a file may have before the system refuses to write on, as a full disk would.
+        most_memory: bytes that the process may map before the system refuses more.
     """
 
     def __init__(
         self, folder: Path, document: dict[str, Any], devices: int = 1, dataset: Path | None = None, resume: Path | None = None,
-        outputs: Path | None = None, what: str = "all", largest_file: int = resource.RLIM_INFINITY,
+        outputs: Path | None = None, what: str = "all", *, largest_file: int = resource.RLIM_INFINITY,
+        most_memory: int = resource.RLIM_INFINITY,
     ) -> None:  # fmt: skip
         self.folder, self.messages = folder, []
         self.sent_at = self.ended_at = 0.0
@@ -47,6 +49,7 @@ class ChildProcess:
 
         def limit() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
 
         command = [sys.executable, "-m", "worker.child_main", str(down), str(up)]
         self.process = subprocess.Popen(

@@ -119,6 +119,8 @@ def test_a_kill_of_the_kernel_for_memory_is_told_apart(tmp_path: Path):
     assert diagnose(Exit(-9), "", kills).code == "oom"
     assert diagnose(Exit(-11), "", kills).code == "child_killed"
     assert diagnose(Exit(1), "", kills).code == "internal"
+    assert diagnose(Exit(1), "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes", kills).code == "oom"
+    assert diagnose(Exit(1), "ValueError: RESOURCE_EXHAUSTED: write: No space left on device", kills).code == "internal"
 
 
 # -- children that do not listen ---------------------------------------------------------------------------------------------

@@ -42,3 +42,14 @@ def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
     error = failure(ChildProcess(tmp_path / "job", document, dataset=path))
     assert (error["code"], error["param"]) == ("nan_loss", "/data/args/x")
     assert "x of the samples 37." in error["message"]
+
+
+def test_a_model_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
+    model = {"type": "mlp", "in_features": 2, "hidden": [1_000_000, 1_000_000], "out_features": 3}
+    document = specs.on_mesh(specs.spirals(model=model), "dp", data=2)
+    error = failure(ChildProcess(tmp_path, document, devices=2, most_memory=2**38))
+    assert (error["code"], error["param"]) == ("oom", "/mesh/sharding")
+    assert "Largest on one device: " in error["message"]
+    assert "3.638 TiB" in error["message"]
+    assert "params.layers.1.kernel" in error["message"]
+    assert 'set mesh.sharding to "fsdp"' in error["message"]
