@@ -128,7 +128,7 @@ class Assignment(Document):
     storage: FileStorage | HttpStorage
     dataset: Dataset | None
     beside: dict[Name, Dataset] = Field(default_factory=dict)
-    """Files that the job reads beside its data, by what they are for: `tokenizer`."""
+    """Files that the job reads beside its data, by what they are for: `tokenizer`, `eval`."""
     resume: Resume | None
 
 

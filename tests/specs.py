@@ -115,7 +115,9 @@ def facts(dataset_id: str) -> DatasetFacts | None:
         [ColumnFacts("x", "float32", [64, 8, 8, 1], 0.0, 1.0), ColumnFacts("y", "int32", [64], 0.0, 3.0)],
     )
     tokenizer = DatasetFacts("ds_tokenizer", "tokenizer", 5_000, None, tokenizer=TokenizerFacts("BPE", 300))
-    return {"ds_text": TEXT, "ds_pictures": pictures, "ds_tokenizer": tokenizer}.get(dataset_id)
+    texts = DatasetFacts("ds_documents", "jsonl", 90_000, 300, [ColumnFacts("body", "string", [300])])
+    known = {"ds_text": TEXT, "ds_pictures": pictures, "ds_tokenizer": tokenizer, "ds_documents": texts}
+    return known.get(dataset_id)
 
 
 def resolve(document: dict[str, Any]) -> dict[str, Any]:

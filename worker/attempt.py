@@ -83,7 +83,7 @@ def _beside(start: Message) -> Beside:
     assignment, paths = start["assignment"], start["beside"]
     files = {role: DataFile(Path(paths[role]), file["format"], file["sha256"]) for role, file in assignment["beside"].items()}
     sha256 = assignment["dataset"]["sha256"] if assignment["dataset"] else ""
-    return Beside(sha256, files.get("tokenizer"), Path(start["encoded"]))
+    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]))
 
 
 def _first_state(program: Program, start: Message) -> State:

@@ -4,8 +4,8 @@ The child's standard output and error are its log and go another way; these line
 
 From the agent, first and once:
     {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
-     "dataset": "/…" | null, "beside": {"tokenizer": "/…"}, "encoded": "/…", "cpu_devices": 8 | null, "device_ids": [0, 1] | null,
-     "compile_cache": "/…" | null, "sent_at": 12.5}
+     "dataset": "/…" | null, "beside": {"tokenizer": "/…", "eval": "/…"}, "encoded": "/…", "cpu_devices": 8 | null,
+     "device_ids": [0, 1] | null, "compile_cache": "/…" | null, "sent_at": 12.5}
     `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
     `outputs`: the folder of outputs (`outputs/` below `directory`), where the verified outputs of `resume` lie already.
     `dataset`: a verified data file. `beside`: verified files read beside it.

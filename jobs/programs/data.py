@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import grain
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -44,11 +45,13 @@ class Beside:
     Attributes:
         sha256: of the data file itself.
         tokenizer: a `tokenizers` file.
+        evaluation: data to evaluate on.
         encoded: folder in which texts are kept as tokens; None to keep none.
     """
 
     sha256: str = ""
     tokenizer: DataFile | None = None
+    evaluation: DataFile | None = None
     encoded: Path | None = None
 
 
@@ -75,7 +78,7 @@ class Windows:
         self._offsets = np.arange(length)
 
     def __len__(self) -> int:
-        return len(self._tokens) - self._length + 1
+        return max(0, len(self._tokens) - self._length + 1)
 
     def gather(self, indices: np.ndarray) -> Batch:
         """The windows that begin at these tokens."""
@@ -170,6 +173,23 @@ def read_columns(path: Path, form: str) -> dict[str, np.ndarray]:
     table = _read_table(path, form)
     numeric = [name for name in table.column_names if _is_number(table.schema.field(name).type)]
     return {name: table[name].to_numpy() for name in numeric}
+
+
+def read_texts(path: Path, form: str, column: str) -> list[str]:
+    """A column of texts.
+
+    Raises:
+        UserFault: there is no such column, or a text is missing.
+    """
+    as_text = pyarrow.csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
+    try:
+        table = pyarrow.csv.read_csv(str(path), convert_options=as_text) if form == "csv" else _read_table(path, form)
+        texts: list[str | None] = table[column].cast(pa.string()).to_pylist()
+    except (KeyError, pa.ArrowException) as error:
+        raise UserFault("dataset_invalid", f"no column of texts {column!r} in the data", "/data/args/text") from error
+    if None in texts:
+        raise UserFault("dataset_invalid", f"row {texts.index(None) + 1} of column {column!r} is empty: drop it", "/data/args/text")
+    return [text for text in texts if text is not None]
 
 
 def _read_table(path: Path, form: str) -> Any:

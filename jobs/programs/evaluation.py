@@ -21,12 +21,12 @@ class Evaluation:
     """Mean loss over the held-out part, weighted by sample.
 
     Args:
-        spec: the resolved spec (`data.eval_fraction`, `data.eval_batches`).
+        spec: the resolved spec (`data.eval_fraction`, `data.eval_dataset`, `data.eval_batches`).
         layout, form, objective: as in training.
     """
 
     def __init__(self, spec: dict[str, Any], layout: Layout, form: ModuleForm, objective: Objective) -> None:
-        self.exists: bool = spec["data"]["eval_fraction"] > 0
+        self.exists: bool = spec["data"]["eval_fraction"] > 0 or spec["data"]["eval_dataset"] is not None
         self._batches: int | None = spec["data"]["eval_batches"]
         self._layout, self._form, self._objective = layout, form, objective
         self._measure = jax.jit(self._batch_loss)

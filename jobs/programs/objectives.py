@@ -19,7 +19,8 @@ from jobs.programs.imported import adapt
 from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
-from jobs.programs.tokens import Tokens, read_tokens
+from jobs.programs.packing import sequences
+from jobs.programs.tokens import Corpus, read_corpus
 
 
 class Objective(Protocol):
@@ -58,18 +59,16 @@ class NextToken:
     Args:
         spec: the resolved spec.
         layout: the mesh.
-        text: the whole text.
+        corpus: the text.
     """
 
-    def __init__(self, spec: dict[str, Any], layout: Layout, text: Tokens) -> None:
-        self._artifacts, tokens = text.artifacts, text.values
+    def __init__(self, spec: dict[str, Any], layout: Layout, corpus: Corpus) -> None:
+        self._artifacts = corpus.artifacts
         self.model, self.layout, self._data = spec["model"], layout, spec["data"]
         self._setting = Setting.of(spec, layout)
         self.context: int = self.model["context"]
-        cut = datasets.split(len(tokens), self._data["eval_fraction"])
-        self._train, self._rest = tokens[:cut], tokens[cut:]
-        _check_text(len(self._train), len(self._rest), self.context, self._data["eval_fraction"])
-        self.source: datasets.Source = datasets.Windows(self._train, self.context + 1)
+        train, self._rest = sequences(corpus, self._data["packing"], self.context, self.model.get("vocab_size"))
+        self.source: datasets.Source = train
         self.rate: tuple[str, int] = ("tokens_per_second", self._data["batch_size"] * self.context)
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -77,8 +76,8 @@ class NextToken:
         return build_network(self.model, self._setting, rngs)
 
     def example(self) -> datasets.Batch:
-        """Windows of zeros."""
-        return {"tokens": np.zeros((self._data["batch_size"], self.context + 1), np.int32)}
+        """Sequences of zeros."""
+        return zeros_like(self.source, self._data["batch_size"])
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Cross-entropy in nats, summed over tokens."""
@@ -89,14 +88,11 @@ class NextToken:
 
     def held_out(self) -> Iterator[datasets.Batch]:
         """Windows that follow each other without overlap, so that every token but the first is predicted once."""
-        size, length = self._data["batch_size"], self.context
-        starts = np.arange(0, len(self._rest) - 1, length)
-        offsets = np.arange(length + 1)
-        for indices, weights in datasets.in_order(len(starts), size):
-            positions = starts[indices][:, None] + offsets
-            tokens = self._rest[np.minimum(positions, len(self._rest) - 1)].astype(np.int32)
-            mask = (positions[:, 1:] < len(self._rest)).astype(np.float32) * weights[:, None]
-            yield {"tokens": tokens, "mask": mask}
+        if self._rest is None:
+            return
+        for indices, weights in datasets.in_order(len(self._rest), self._data["batch_size"]):
+            batch = self._rest.gather(indices)
+            yield batch | {"mask": batch["mask"] * weights[:, None]}
 
     def write_artifacts(self, outputs: Path) -> list[str]:
         """What turns tokens back into text: the characters in the order of their tokens, or the tokenizer."""
@@ -112,16 +108,20 @@ class Supervised:
         spec: the resolved spec.
         layout: the mesh.
         columns: `x` of (rows, …) and `y` of (rows, …).
+        rest: the same to evaluate on; None where the last rows of `columns` are held out.
     """
 
-    def __init__(self, spec: dict[str, Any], layout: Layout, columns: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, spec: dict[str, Any], layout: Layout, columns: dict[str, np.ndarray], rest: dict[str, np.ndarray] | None = None
+    ) -> None:
         self._spec, self.layout, self._data = spec, layout, spec["data"]
         self._loss = losses.build(spec["loss"])
         self._setting = Setting.of(spec, layout)
         bound = {name: _as_device(array) for name, array in columns.items()}
         cut = datasets.split(len(next(iter(bound.values()))), self._data["eval_fraction"])
         self.source: datasets.Source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
-        self._rest = {name: array[cut:] for name, array in bound.items()}
+        held_out = columns if rest is None else rest
+        self._rest = {name: _as_device(array[cut if rest is None else 0 :]) for name, array in held_out.items()}
         if len(self.source) < 1:
             raise UserFault("dataset_invalid", "no rows are left to train on", "/data/eval_fraction")
         self.rate: tuple[str, int] = ("samples_per_second", self._data["batch_size"])
@@ -132,8 +132,7 @@ class Supervised:
 
     def example(self) -> datasets.Batch:
         """Rows of zeros."""
-        row = self.source.gather(np.zeros(1, np.int64))
-        return {name: np.zeros((self._data["batch_size"], *value.shape[1:]), value.dtype) for name, value in row.items()}
+        return zeros_like(self.source, self._data["batch_size"])
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """The loss of each row, averaged over what a row predicts, then summed over rows."""
@@ -172,9 +171,23 @@ def _over_data(spec: dict[str, Any], layout: Layout, path: Path | None, form: st
     if data["tokenizer"] is not None:
         if path is None:
             raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
-        return NextToken(spec, layout, read_tokens(path, data["tokenizer"], beside))
-    columns = datasets.columns_of(data, path, form)
-    return Supervised(spec, layout, datasets.bind(columns, data["args"] or {"x": "x", "y": "y"}))
+        return NextToken(spec, layout, read_corpus(path, form or "text", data, beside))
+    bound = datasets.bind(datasets.columns_of(data, path, form), data["args"] or {"x": "x", "y": "y"})
+    return Supervised(spec, layout, bound, _held_out_columns(data, beside))
+
+
+def zeros_like(source: datasets.Source, size: int) -> datasets.Batch:
+    """A batch of so many samples in the form of those of a source."""
+    row = source.gather(np.zeros(1, np.int64))
+    return {name: np.zeros((size, *value.shape[1:]), value.dtype) for name, value in row.items()}
+
+
+def _held_out_columns(data: dict[str, Any], beside: datasets.Beside) -> dict[str, np.ndarray] | None:
+    """The columns of a dataset to evaluate on, if the job has one."""
+    file = beside.evaluation
+    return (
+        None if file is None else datasets.bind(datasets.read_columns(file.path, file.form), data["args"] or {"x": "x", "y": "y"})
+    )
 
 
 def _as_device(array: np.ndarray) -> np.ndarray:
@@ -184,10 +197,3 @@ def _as_device(array: np.ndarray) -> np.ndarray:
     if array.size and (array.max() > np.iinfo(np.int32).max or array.min() < np.iinfo(np.int32).min):
         raise UserFault("dataset_invalid", "integers beyond 32 bits cannot be used", "/data/args")
     return array.astype(np.int32)
-
-
-def _check_text(train: int, rest: int, context: int, fraction: float) -> None:
-    if train < context + 1:
-        raise UserFault("dataset_invalid", f"training needs {context + 1} tokens and the text leaves {train}", "/data")
-    if fraction and rest < 2:
-        raise UserFault("dataset_invalid", f"evaluation needs 2 tokens and the text leaves {rest}", "/data/eval_fraction")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
@@ -16,7 +16,7 @@ from jobs.spec.builtin import describe
 from jobs.spec.columns import facts_of_columns, faults_of_columns
 from jobs.spec.dataset import DatasetFacts, TokenizerFacts
 from jobs.spec.pointers import LONGEST_TOKEN, listed, nearest, quoted
-from jobs.spec.strict import Document, Name, as_list, as_object
+from jobs.spec.strict import Document, Name, as_list, as_object, without_nul
 
 MOST_INLINE_BYTES = 2**20
 MOST_ROWS_IN_BATCH = 2**24
@@ -65,6 +65,7 @@ Bound = Annotated[Any, AfterValidator(_check_bound), WithJsonSchema({"anyOf": [_
 Tokenizer = Annotated[Any, AfterValidator(_check_tokenizer), WithJsonSchema(_TOKENIZER_SCHEMA)]
 Columns = Annotated[dict[Name, Any], Field(max_length=1000), WithJsonSchema(_COLUMNS_SCHEMA)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Separator = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(without_nul)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -95,9 +96,22 @@ class TrainData(Data):
     eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Batches of an evaluation; null: all of the part."
     )
+    eval_dataset: Name | None = Field(default=None, description="An uploaded dataset to evaluate on, in place of a part held out.")
+    separator: Separator | None = Field(
+        default=None,
+        description="What ends a document: a text is cut behind it; a column of texts gets it behind each, by default a line end.",
+    )
+    packing: Literal["stream", "documents"] | None = Field(
+        default=None, description='"stream": windows over all text; "documents": whole documents side by side; null: "stream".'
+    )
     tokenizer: Tokenizer = Field(
         default=None, description='How text becomes tokens: "bytes", "char", or an uploaded `tokenizers` file; null: "bytes".'
     )
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return self.eval_fraction > 0 or self.eval_dataset is not None
 
 
 def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
@@ -134,15 +148,29 @@ def find_tokenizer(data: TrainData, find_dataset: FindDataset) -> tuple[Tokenize
     return found.tokenizer, []
 
 
+def find_evaluation(data: TrainData, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
+    """What is known of the dataset that a job evaluates on; nothing where it names none."""
+    if data.eval_dataset is None:
+        return None, []
+    found = find_dataset(data.eval_dataset)
+    if found is None:
+        detail = f"there is no dataset {quoted(data.eval_dataset)}; GET /v1/datasets lists them, POST /v1/datasets uploads one"
+        return None, [Issue("/data/eval_dataset", "not_found", detail)]
+    if found.tokenizer is not None:
+        return None, [Issue("/data/eval_dataset", "wrong_kind", "is a tokenizer: name data to evaluate on")]
+    return found, []
+
+
 def datasets_beside(data: Mapping[str, Any]) -> dict[str, str]:
     """The uploaded files that a resolved `data` section names beside the data itself: their ids by what they are for."""
     tokenizer = as_object(data.get("tokenizer"))
-    return {} if tokenizer is None else {"tokenizer": tokenizer["dataset"]}
+    named = {"tokenizer": tokenizer["dataset"] if tokenizer is not None else None, "eval": data.get("eval_dataset")}
+    return {role: dataset_id for role, dataset_id in named.items() if dataset_id is not None}
 
 
 def pointer_of(role: str) -> str:
     """Where a job names the file that it reads for this."""
-    return {"tokenizer": "/data/tokenizer/dataset"}.get(role, "/data")
+    return {"tokenizer": "/data/tokenizer/dataset", "eval": "/data/eval_dataset"}.get(role, "/data")
 
 
 def part_sizes(length: int, eval_fraction: float) -> tuple[int, int]:

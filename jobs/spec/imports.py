@@ -74,10 +74,6 @@ def check_own_model(model: Named, loss: Named, facts: DatasetFacts, data: TrainD
         yield Issue("/loss/type", "conflict", 'a text is learned by "next_token", or by a loss of your own')
     if facts.format != "text" and loss["type"] == "next_token":
         yield Issue("/loss/type", "conflict", "is for text, and this data holds columns: use another loss")
-    if facts.format == "text" and data.args is not None:
-        yield Issue("/data/args", "conflict", "text has no columns to bind; leave args out")
-    if facts.format != "text" and data.tokenizer is not None:
-        yield Issue("/data/tokenizer", "conflict", "only text is tokenised; leave the tokenizer out")
 
 
 def _check_target(target: str, pointer: str, bundle: BundleFacts) -> Iterator[Issue]:

@@ -11,10 +11,11 @@ from jobs.spec import imports, mcmc_checks, models, train_checks
 from jobs.spec.binding import bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
-from jobs.spec.data import Data, FindDataset, find_facts, find_tokenizer
+from jobs.spec.data import Data, FindDataset, TrainData, find_evaluation, find_facts, find_tokenizer
 from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Check, Draft
 from jobs.spec.envelope import Envelope
+from jobs.spec.evaluation import faults_of_evaluation
 from jobs.spec.mcmc import Mcmc
 from jobs.spec.mesh import place
 from jobs.spec.numerics import check_precision
@@ -24,6 +25,7 @@ from jobs.spec.reading import read_fields
 from jobs.spec.remat import read_remat
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
 from jobs.spec.strict import as_object
+from jobs.spec.text import bind_text, learns_from_text
 from jobs.spec.train import Train
 
 KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc}
@@ -140,6 +142,7 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
         draft.add("facts", find_facts(draft.parts["data"], find_dataset))
         if draft.kind == "train":
             draft.add("tokenizer", find_tokenizer(draft.parts["data"], find_dataset))
+            draft.add("eval_facts", find_evaluation(draft.parts["data"], find_dataset))
     if draft.has("model", "data", "facts"):
         _bind(draft, draft.parts["data"], draft.parts["facts"])
     if draft.kind == "train" and draft.has("model"):
@@ -161,8 +164,12 @@ def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
     if imports.is_own(model) or imports.is_own(loss):
         names = imports.argument_names(names, data, facts)
         given = None if given is None else {name: bound for name, bound in given.items() if bound is not None}
-    if names and facts.format != "text":
+    if isinstance(data, TrainData) and learns_from_text(model, facts):
+        draft.add("corpus", bind_text(data, facts))
+    elif names and facts.format != "text":
         draft.add("binding", bind(names, given, data.builtin, facts))
+    if draft.has("eval_facts", "data"):
+        draft.issues += faults_of_evaluation(draft.parts)
 
 
 def _settle_loss(draft: Draft) -> None:

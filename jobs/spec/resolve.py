@@ -17,6 +17,7 @@ from jobs.spec.mesh import Placement
 from jobs.spec.numerics import resolve_precision
 from jobs.spec.origin import default_what
 from jobs.spec.resources import Resources
+from jobs.spec.text import Corpus, resolve_text
 
 Resolved = dict[str, Any]
 
@@ -58,7 +59,7 @@ def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
 def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
     checkpoint = _train_checkpoint(parts["checkpoint"], parts["steps"])
     plain = ("model", "loss", "optimizer", "grad_accumulation", "remat", "steps", "log_every")
-    evaluates = parts["data"].eval_fraction > 0 and "eval_every" not in given
+    evaluates = parts["data"].evaluates and "eval_every" not in given
     return {
         **{name: parts[name] for name in plain},
         "data": _train_data(parts),
@@ -94,17 +95,17 @@ def _tenth(steps: int) -> int:
 
 def _train_data(parts: Mapping[str, Any]) -> Resolved:
     data = parts["data"]
-    tokenizer = (data.tokenizer or "bytes") if parts["facts"].format == "text" else None
-    portions = ("batch_size", "shuffle_seed", "eval_fraction", "eval_batches")
-    return {**_source(data), **{name: getattr(data, name) for name in portions}, "tokenizer": tokenizer, "args": _args(parts)}
+    portions = ("batch_size", "shuffle_seed", "eval_fraction", "eval_dataset", "eval_batches")
+    fixed = {name: getattr(data, name) for name in portions}
+    return {**_source(data), **fixed, **resolve_text(data, parts.get("corpus")), "args": _args(parts)}
 
 
 def _source(data: Data) -> Resolved:
     return {"dataset": data.dataset, "inline": data.inline, "builtin": data.builtin}
 
 
-def _args(parts: Mapping[str, Any]) -> dict[str, str | list[str]] | None:
-    binding: Binding | None = parts.get("binding")
+def _args(parts: Mapping[str, Any]) -> Mapping[str, str | list[str]] | None:
+    binding: Binding | Corpus | None = parts.get("binding") or parts.get("corpus")
     return binding.args if binding is not None else None
 
 

@@ -41,14 +41,14 @@ class McmcStop(Document):
     )
 
 
-def check_stop(stop: TrainStop, eval_fraction: float | None) -> Iterator[Issue]:
-    """Faults between the stop rule and the evaluations it counts; `eval_fraction` is None where it is not known."""
+def check_stop(stop: TrainStop, *, evaluates: bool) -> Iterator[Issue]:
+    """Faults between the stop rule and the evaluations it counts. `evaluates`: whether there are any."""
     if stop.metric is not None and stop.metric not in MEASURED["train"]:
         hint = nearest(stop.metric, MEASURED["train"])
         yield Issue("/stop/metric", "unknown_value", f"unknown metric {quoted(stop.metric)}; {hint}")
     elif stop.patience is not None and stop.metric is None:
         yield Issue("/stop/metric", "requires", 'patience needs a metric to watch: set it, for example to "eval/loss"')
-    elif stop.metric is not None and eval_fraction == 0:
+    elif stop.metric is not None and not evaluates:
         named = "this metric is measured in evaluations" if stop.metric.startswith("eval/") else "patience counts evaluations"
         yield Issue("/stop/metric", "requires", f"{named}, and the job has none: set data.eval_fraction, for example to 0.1")
 

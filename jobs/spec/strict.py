@@ -7,20 +7,21 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """The text, which must not contain NUL."""
     # PostgreSQL cannot hold NUL in text or JSON, and nothing a user writes needs it.
     if "\x00" in value:
         raise ValueError("must not contain the NUL character")
     return value
 
 
-Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_without_nul)]
+Text = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(without_nul)]
 """Any text a user may write."""
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(without_nul)]
 """A short, non-empty text: a name, a column, a label."""
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=90), AfterValidator(_without_nul)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=90), AfterValidator(without_nul)]
 """Key or value of a label: so short that `label:key=value` is a name too, which a worker can offer."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
-from jobs.spec import models, origin, sharding, stop
+from jobs.spec import models, origin, sharding, stop, text
 from jobs.spec.binding import Argument, Binding
 from jobs.spec.catalog import load
 from jobs.spec.checkpoint import TrainCheckpoint
-from jobs.spec.data import TOKENIZERS, TrainData, part_sizes
-from jobs.spec.dataset import DatasetFacts, TextFacts, TokenizerFacts
+from jobs.spec.data import TrainData, part_sizes
 from jobs.spec.draft import Check
 from jobs.spec.imports import check_own_model, is_own
 from jobs.spec.mesh import Placement
@@ -23,55 +22,6 @@ from jobs.spec.stop import TrainStop
 TEXT_LOSSES = ("next_token", "softmax_cross_entropy_with_integer_labels")
 INTEGER_LOSS = "softmax_cross_entropy_with_integer_labels"
 Named = Mapping[str, Any]
-
-
-def _check_kind_of_data(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
-    if is_own(model):
-        return
-    pointer = "/data/dataset" if data.dataset is not None else "/data"
-    if model["type"] == "transformer" and facts.format != "text":
-        yield Issue(
-            pointer, "wrong_kind", "holds columns, and a transformer learns from text: upload a text, or use an mlp or a cnn"
-        )
-    elif model["type"] != "transformer" and facts.format == "text":
-        yield Issue(
-            pointer, "wrong_kind", f"is a text, and model {model['type']} learns from columns: use a table, or a transformer"
-        )
-    if model["type"] == "transformer" and data.args is not None:
-        yield Issue("/data/args", "conflict", "text has no columns to bind; leave args out")
-    if model["type"] != "transformer" and data.tokenizer is not None:
-        yield Issue("/data/tokenizer", "conflict", "only text is tokenised; leave the tokenizer out")
-
-
-def _check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[Issue]:
-    if facts.text is None or model.get("context") is None or data.tokenizer not in (None, *TOKENIZERS):
-        return
-    needed, why = _vocabulary(facts.text, data.tokenizer)
-    if model["type"] == "transformer" and model["vocab_size"] < needed:
-        yield Issue("/model/vocab_size", "too_small", f"must be at least {needed}: {why}")
-    tokens = facts.text.characters if data.tokenizer == "char" else facts.text.bytes
-    train, held_out = part_sizes(tokens, data.eval_fraction)
-    window = model["context"] + 1
-    if train < window:
-        detail = f"{train} of the text's {tokens} tokens are left to train on, and one sample takes {window}: shorten model.context"
-        yield Issue("/model/context", "too_long", f"{detail}, or use more text")
-    elif data.eval_fraction and held_out < window:
-        detail = (
-            f"holds out {count_of(held_out, 'token')}, and one sample takes {window}: make it greater, or shorten model.context"
-        )
-        yield Issue("/data/eval_fraction", "too_small", detail)
-
-
-def _check_tokenizer(model: Named, tokenizer: TokenizerFacts) -> Iterator[Issue]:
-    if model["type"] == "transformer" and model["vocab_size"] < tokenizer.vocab_size:
-        detail = f"must be at least {tokenizer.vocab_size}: the tokenizer's largest token is {tokenizer.vocab_size - 1}"
-        yield Issue("/model/vocab_size", "too_small", detail)
-
-
-def _vocabulary(text: TextFacts, tokenizer: str | None) -> tuple[int, str]:
-    if tokenizer == "char":
-        return text.distinct_characters, f"the text has {text.distinct_characters} different characters"
-    return text.max_byte + 1, f"the text's largest byte is {text.max_byte}"
 
 
 def _check_rows(data: TrainData, binding: Binding) -> Iterator[Issue]:
@@ -182,7 +132,9 @@ def _warn_of_copies(model: Named, placement: Placement) -> Iterator[Issue]:
 
 
 def _check_evaluation(data: TrainData, eval_every: int | None) -> Iterator[Issue]:
-    if data.eval_fraction > 0:
+    if data.eval_dataset is not None and data.eval_fraction > 0:
+        yield Issue("/data/eval_fraction", "conflict", "data.eval_dataset is evaluated on already: leave one of the two out")
+    if data.evaluates:
         return
     for pointer, value in (("/eval_every", eval_every), ("/data/eval_batches", data.eval_batches)):
         if value is not None:
@@ -191,7 +143,7 @@ def _check_evaluation(data: TrainData, eval_every: int | None) -> Iterator[Issue
 
 
 def _check_stop(rule: TrainStop, data: TrainData) -> Iterator[Issue]:
-    yield from stop.check_stop(rule, data.eval_fraction)
+    yield from stop.check_stop(rule, evaluates=data.evaluates)
 
 
 def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
@@ -202,9 +154,11 @@ def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
 CHECKS: tuple[Check, ...] = (
     Check(("model",), models.check_model),
     Check(("model", "precision", "resources"), models.check_attention),
-    Check(("model", "data", "facts"), _check_kind_of_data),
-    Check(("model", "data", "facts"), _check_text),
-    Check(("model", "tokenizer"), _check_tokenizer),
+    Check(("model", "data", "facts"), text.check_kind_of_data),
+    Check(("model", "data", "facts"), text.check_text),
+    Check(("model", "tokenizer"), text.check_tokenizer),
+    Check(("data", "corpus"), text.check_documents),
+    Check(("loss", "data"), text.check_own_loss),
     Check(("model", "loss", "facts", "data"), check_own_model),
     Check(("data", "binding"), _check_rows),
     Check(("model", "binding"), _check_inputs),

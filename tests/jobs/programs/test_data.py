@@ -14,7 +14,9 @@ import pytest
 
 from jobs.errors import UserFault
 from jobs.programs import data
-from jobs.programs.tokens import read_tokens
+from jobs.programs.tokens import read_corpus
+
+CHARACTERS = {"tokenizer": "char", "separator": None, "args": None, "eval_fraction": 0.0}
 
 
 def test_a_feed_resumed_anywhere_goes_on_as_if_it_had_never_stopped() -> None:
@@ -43,11 +45,12 @@ def test_another_seed_is_another_order() -> None:
 def test_characters_are_numbered_in_the_order_of_the_vocabulary(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("héllo wörld 🙂", encoding="utf-8")
-    text = read_tokens(path, "char", data.ALONE)
+    text = read_corpus(path, "text", CHARACTERS, data.ALONE)
     vocabulary = json.loads(text.artifacts["vocabulary.json"])
     assert vocabulary == sorted(vocabulary)
-    assert "".join(vocabulary[token] for token in text.values) == "héllo wörld 🙂"
-    assert bytes(read_tokens(path, "bytes", data.ALONE).values) == path.read_bytes()
+    assert "".join(vocabulary[token] for token in text.train.values) == "héllo wörld 🙂"
+    as_bytes = read_corpus(path, "text", CHARACTERS | {"tokenizer": "bytes"}, data.ALONE)
+    assert bytes(as_bytes.train.values) == path.read_bytes()
 
 
 def grain_order(source: data.Source, size: int, seed: int) -> Iterator[data.Batch]:

@@ -18,6 +18,11 @@ from tests import specs
 from tests.jobs.programs import running
 
 FILE = {"type": "tokenizers", "dataset": "ds_tokenizer"}
+DATA = {"tokenizer": FILE, "separator": None, "args": None, "eval_fraction": 0.0}
+
+
+def values(path: Path, beside: Beside) -> np.ndarray:
+    return tokens.read_corpus(path, "text", DATA, beside).train.values
 
 
 @pytest.fixture
@@ -29,17 +34,18 @@ def text(tmp_path: Path) -> Path:
 def beside(tmp_path: Path, text: Path) -> Beside:
     path = specs.write_tokenizer(tmp_path / "tokenizer.json", text.read_text())
     (tmp_path / "encoded").mkdir()
-    return Beside("a" * 64, DataFile(path, "tokenizer", hashlib.sha256(path.read_bytes()).hexdigest()), tmp_path / "encoded")
+    file = DataFile(path, "tokenizer", hashlib.sha256(path.read_bytes()).hexdigest())
+    return Beside("a" * 64, file, encoded=tmp_path / "encoded")
 
 
 def test_a_text_becomes_the_librarys_own_tokens(text: Path, beside: Beside) -> None:
-    read = tokens.read_tokens(text, FILE, beside)
+    read = tokens.read_corpus(text, "text", DATA, beside)
     own = Tokenizer.from_file(str(beside.tokenizer.path))
-    assert read.values.tolist() == own.encode(text.read_text()).ids
-    assert read.values.dtype == np.uint16
-    assert len(read.values) < 20_000
+    assert read.train.values.tolist() == own.encode(text.read_text()).ids
+    assert read.train.values.dtype == np.uint16
+    assert len(read.train.values) < 20_000
     again = Tokenizer.from_str(read.artifacts["tokenizer.json"].decode())
-    assert again.decode(read.values.tolist()) == text.read_text()
+    assert again.decode(read.train.values.tolist()) == text.read_text()
 
 
 def test_a_long_text_is_encoded_in_pieces_that_end_with_a_line(text: Path, beside: Beside, tmp_path: Path) -> None:
@@ -47,7 +53,7 @@ def test_a_long_text_is_encoded_in_pieces_that_end_with_a_line(text: Path, besid
     long.write_text((text.read_text().strip() + "\n") * 120)
     assert long.stat().st_size > 2 * tokens.GROUP_CHARACTERS
     own = Tokenizer.from_file(str(beside.tokenizer.path))
-    assert tokens.read_tokens(long, FILE, beside).values.tolist() == own.encode(long.read_text()).ids
+    assert values(long, beside).tolist() == own.encode(long.read_text()).ids
 
 
 def test_padding_and_truncation_of_the_file_are_not_for_a_text(text: Path, beside: Beside) -> None:
@@ -57,34 +63,33 @@ def test_padding_and_truncation_of_the_file_are_not_for_a_text(text: Path, besid
     own.save(str(beside.tokenizer.path))
     own.no_truncation()
     own.no_padding()
-    assert tokens.read_tokens(text, FILE, beside).values.tolist() == own.encode(text.read_text()).ids
+    assert values(text, beside).tolist() == own.encode(text.read_text()).ids
 
 
 def test_encoding_is_done_once(text: Path, beside: Beside) -> None:
-    first = tokens.read_tokens(text, FILE, beside).values
+    first = values(text, beside)
     content = text.read_text()
     text.write_text("something else\n" * 100)
-    assert np.array_equal(tokens.read_tokens(text, FILE, beside).values, first)
-    another = Beside("b" * 64, beside.tokenizer, beside.encoded)
-    assert not np.array_equal(tokens.read_tokens(text, FILE, another).values, first)
+    assert np.array_equal(values(text, beside), first)
+    another = Beside("b" * 64, beside.tokenizer, encoded=beside.encoded)
+    assert not np.array_equal(values(text, another), first)
     text.write_text(content)
     (kept,) = [path for path in beside.encoded.iterdir() if np.array_equal(np.load(path / "values.npy"), first)]
     for damage in (b"", (kept / "values.npy").read_bytes()[:-1] + b"\xff"):
         (kept / "values.npy").write_bytes(damage)
-        assert np.array_equal(tokens.read_tokens(text, FILE, beside).values, first)
-    assert sorted(path.name[:7] for path in beside.encoded.iterdir()) != []
+        assert np.array_equal(values(text, beside), first)
     assert not list(beside.encoded.glob("making-*"))
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(text: Path, beside: Beside, tmp_path: Path) -> None:
-    nowhere = Beside("a" * 64, beside.tokenizer, tmp_path / "text.txt")
-    assert np.array_equal(tokens.read_tokens(text, FILE, nowhere).values, tokens.read_tokens(text, FILE, beside).values)
+    nowhere = Beside("a" * 64, beside.tokenizer, encoded=tmp_path / "text.txt")
+    assert np.array_equal(values(text, nowhere), values(text, beside))
 
 
 def test_a_tokenizer_that_the_library_refuses_is_named(text: Path, beside: Beside) -> None:
     beside.tokenizer.path.write_text("{}")
     with pytest.raises(UserFault) as caught:
-        tokens.read_tokens(text, FILE, beside)
+        values(text, beside)
     assert (caught.value.code, caught.value.param) == ("dataset_invalid", "/data/tokenizer/dataset")
 
 

@@ -32,12 +32,16 @@ PICTURES = [
     column("y", "int32", 0, 3, 64),
     column("onehot", "float32", 0, 1, shape=[64, 4]),
 ]
+HALF = ColumnFacts("half", "string", [50], missing=25)
 DATASETS = {
     facts.id: facts
     for facts in (
         DatasetFacts("ds_text", "text", 10_000, None, [], TextFacts(10_000, 9_000, 90, 226)),
         DatasetFacts("ds_short", "text", 70, None, [], TextFacts(70, 70, 20, 120)),
         DatasetFacts("ds_tokenizer", "tokenizer", 90_000, None, tokenizer=TokenizerFacts("BPE", 5000)),
+        DatasetFacts(
+            "ds_documents", "jsonl", 9_000, 50, [column("n", "int64", 0, 9, 50), ColumnFacts("text", "string", [50]), HALF]
+        ),
         DatasetFacts("ds_table", "csv", 20_000, 434, TABLE),
         DatasetFacts("ds_pictures", "npz", 20_000, 64, PICTURES),
         DatasetFacts("ds_uneven", "npz", 9_000, None, [column("x", "float32", 0, 1, 10), column("y", "float32", 0, 1, 9)]),
@@ -145,6 +149,11 @@ def text() -> dict[str, Any]:
         "optimizer": {"type": "adamw", "learning_rate": 1e-3},
         "steps": 100,
     }
+
+
+def documents() -> dict[str, Any]:
+    """A language model of documents in a table."""
+    return edited(text(), {"/data": {"dataset": "ds_documents", "packing": "documents"}})
 
 
 def table() -> dict[str, Any]:

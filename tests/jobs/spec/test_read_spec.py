@@ -59,7 +59,8 @@ def test_the_contracts_training_example():
         "activation": "gelu", "norm": "rmsnorm", "use_bias": False, "attention": "auto", "scan_layers": False,
     }  # fmt: skip
     assert spec.resolved["data"] == language()["data"] | {
-        "inline": None, "builtin": None, "eval_batches": None, "tokenizer": "bytes", "args": None,
+        "inline": None, "builtin": None, "eval_batches": None, "eval_dataset": None, "tokenizer": "bytes",
+        "separator": None, "packing": "stream", "args": None,
     }  # fmt: skip
     same = (
         "mesh",

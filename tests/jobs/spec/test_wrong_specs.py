@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.spec.documents import GONE, edited, faults, language, own, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, documents, edited, faults, language, own, regression, schools, table, text
 
 CHAIN_OF_NINE: dict = {"type": "identity"}
 for _ in range(9):
@@ -168,6 +168,30 @@ WRONG = [
     (text, {"/data/tokenizer": FILE}, [("/model/vocab_size", "too_small")], "at least 5000"),
     (text, {"/data/dataset": "ds_tokenizer"}, [("/data/dataset", "wrong_kind")], "name it in data.tokenizer"),
     (schools, {"/data": {"dataset": "ds_tokenizer"}}, [("/data/dataset", "wrong_kind")], "is a tokenizer"),
+    (text, {"/data/packing": "tight"}, [("/data/packing", "unknown_value")], '"stream" or "documents"'),
+    (text, {"/data/packing": "documents"}, [("/data/separator", "requires")], "where a document ends"),
+    (
+        documents,
+        {"/loss": {"type": "import", "code": "code_own", "target": "my_model:loss"}},
+        [("/data/packing", "conflict")],
+        "does not see where",
+    ),
+    (text, {"/data/separator": ""}, [("/data/separator", "out_of_range")], "at least 1"),
+    (text, {"/data/separator": "a\x00"}, [("/data/separator", "invalid")], "NUL"),
+    (documents, {"/data/args": {"text": "n"}}, [("/data/args/text", "not_text")], "holds no texts"),
+    (documents, {"/data/args": {"text": "txt"}}, [("/data/args/text", "unknown_column")], 'did you mean "text"'),
+    (documents, {"/data/args": {"text": "half"}}, [("/data/args/text", "missing_values")], "25 missing values"),
+    (documents, {"/data/args": {"text": ["text"]}}, [("/data/args/text", "wrong_shape")], "one column"),
+    (documents, {"/data/args": {"x": "text"}}, [("/data/args/x", "unknown_argument")], "one column of texts"),
+    (documents, {"/data/eval_fraction": 0.01}, [("/data/eval_fraction", "out_of_range")], "50 documents"),
+    (documents, {"/data/eval_dataset": "ds_text"}, [("/data/eval_dataset", "unknown_column")], 'column of texts "text"'),
+    (text, {"/data/eval_dataset": "ds_none"}, [("/data/eval_dataset", "not_found")], "POST /v1/datasets"),
+    (text, {"/data/eval_dataset": "ds_tokenizer"}, [("/data/eval_dataset", "wrong_kind")], "is a tokenizer"),
+    (text, {"/data/eval_dataset": "ds_documents"}, [("/data/eval_dataset", "wrong_kind")], "must be a text"),
+    (text, {"/data/eval_dataset": "ds_short", "/data/eval_fraction": 0.1}, [("/data/eval_fraction", "conflict")], "one of the two"),
+    (table, {"/data/eval_dataset": "ds_documents"}, [("/data/eval_dataset", "mismatch")] * 3, 'column of numbers "height"'),
+    (table, {"/data/packing": "stream"}, [("/data/packing", "conflict")], "only text"),
+    (table, {"/data/separator": "x"}, [("/data/separator", "conflict")], "only text"),
     (table, {"/data/tokenizer": FILE}, [("/data/tokenizer", "conflict")], "only text"),
     (text, {"/data/eval_fraction": 1}, [("/data/eval_fraction", "out_of_range")], "less than 1"),
     (text, {"/data/batch_size": 0}, [("/data/batch_size", "out_of_range")], "at least 1"),
