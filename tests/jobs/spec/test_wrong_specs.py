@@ -172,7 +172,7 @@ WRONG = [
     (text, {"/data/packing": "documents"}, [("/data/separator", "requires")], "where a document ends"),
     (
         documents,
-        {"/loss": {"type": "import", "code": "code_own", "target": "my_model:loss"}},
+        {"/loss": {"type": "import", "code": "code_loss", "target": "losses:loss"}},
         [("/data/packing", "conflict")],
         "does not see where",
     ),
