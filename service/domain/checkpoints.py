@@ -79,7 +79,7 @@ def commit(
     arrival.require(write.connection, context.store, folder, committed.files, "/files")
     artifacts.keep(write, context, job, attempt, committed.fresh, shares_folder)
     row = _row(job, folder, committed, artifacts.keys_of(write, context, job, attempt, committed.outputs))
-    lifetime = retention.lifetime(committed.step, job.resolved_spec["checkpoint"])
+    lifetime = retention.lifetime(committed.step, checkpoints.policy(write.connection, job.id))
     replaced = checkpoints.save(write.connection, row, lifetime)
     if replaced is not None and replaced != folder.prefix:
         uploads.forget_below(write.connection, replaced.split("/")[2], replaced)
