@@ -1,5 +1,8 @@
 """What an agent and its child say to each other: one JSON object a line, over a pair of pipes. No JAX here.
 
+Beside them lie eight bytes of memory that both see, the mark: the step that the child has reached, in little-endian order. They
+outlive the child.
+
 The child's standard output and error are its log and go another way; these lines never mix with it.
 
 From the agent, first and once:
@@ -28,11 +31,13 @@ From the child:
 from __future__ import annotations
 
 import json
+import mmap
 import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 Message = dict[str, Any]
+MARK_BYTES = 8
 
 
 def encode(message: Message) -> bytes:
@@ -52,11 +57,13 @@ class Channel:
     Args:
         reader: stream of the agent's lines.
         writer: stream for ours, unbuffered.
+        mark: file of `MARK_BYTES` that the agent has open too: where the step is written that the child has reached.
     """
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, mark: int) -> None:
         self._reader = reader
         self._writer = writer
+        self._mark = mmap.mmap(mark, MARK_BYTES)
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
@@ -64,6 +71,10 @@ class Channel:
         with self._lock:
             self._writer.write(encode(message))
             self._writer.flush()
+
+    def reached(self, step: int) -> None:
+        """Note the step. Costs no call of the system, and is there for the agent when this process is not."""
+        self._mark[:] = step.to_bytes(MARK_BYTES, "little")
 
     def receive(self) -> Iterator[Message]:
         """Give the agent's messages until it closes its end."""

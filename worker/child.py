@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.channel import encode
+from worker.channel import MARK_BYTES, encode
 from worker.messages import Heard, Misspoken, read
 
 MOST_LINE_BYTES = 64 * 1024 * 1024
 MOST_LOG_LINE = 64 * 1024
+MOST_STEP = 2**53 - 1
 CHUNK_BYTES = 256 * 1024
 GONE_SECONDS = 10.0
 END_OF_FILE_SECONDS = 5.0
@@ -80,24 +81,26 @@ class Launcher:
         """
         their_reader, our_writer = os.pipe()
         our_reader, their_writer = os.pipe()
+        mark = os.memfd_create("mark")
+        os.ftruncate(mark, MARK_BYTES)
         try:
             process = subprocess.Popen(  # noqa: ASYNC220, S603  see above: another thread must not do it; the command is ours
-                [*self._command, str(their_reader), str(their_writer)],
+                [*self._command, str(their_reader), str(their_writer), str(mark)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                pass_fds=(their_reader, their_writer),
+                pass_fds=(their_reader, their_writer, mark),
                 start_new_session=True,
             )
         except OSError:
-            os.close(our_writer)
-            os.close(our_reader)
+            for descriptor in (our_writer, our_reader, mark):
+                os.close(descriptor)
             raise
         finally:
             os.close(their_reader)
             os.close(their_writer)
-        return await Child.adopt(process, our_reader, our_writer)
+        return await Child.adopt(process, our_reader, our_writer, mark)
 
 
 class Inlet:
@@ -140,8 +143,12 @@ class Inlet:
 class Child:
     """One process below the agent, with all that it starts. Made by `Launcher.start`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], messages: Inlet, log: Inlet, commands: asyncio.WriteTransport) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], messages: Inlet, log: Inlet, commands: asyncio.WriteTransport, mark: int
+    ) -> None:
         self._process = process
+        self._mark = mark
+        self._reached = 0
         self._messages = messages
         self._log = log
         self._commands = commands
@@ -149,13 +156,13 @@ class Child:
         self._exit = asyncio.create_task(self._watch(os.pidfd_open(process.pid)))
 
     @classmethod
-    async def adopt(cls, process: subprocess.Popen[bytes], reader: int, writer: int) -> Child:
-        """Take charge of a process that has just been started, and of our ends of its channel."""
+    async def adopt(cls, process: subprocess.Popen[bytes], reader: int, writer: int, mark: int) -> Child:
+        """Take charge of a process that has just been started, of our ends of its channel, and of its mark."""
         loop = asyncio.get_running_loop()
         messages = await Inlet.open(os.fdopen(reader, "rb", buffering=0))
         log = await Inlet.open(process.stdout)
         commands, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(writer, "wb", buffering=0))
-        return cls(process, messages, log, commands)
+        return cls(process, messages, log, commands, mark)
 
     @property
     def pid(self) -> int:
@@ -166,6 +173,11 @@ class Child:
     def alive(self) -> bool:
         """Whether its first process still runs."""
         return not self._exit.done() and not self._reaped
+
+    @property
+    def reached(self) -> int:
+        """The step at which it ended, as its mark says; 0 while it runs, and where it never wrote one."""
+        return self._reached
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one message. It is kept until the child reads it; a child that is gone loses it."""
@@ -224,6 +236,8 @@ class Child:
         self.kill()
         self._reaped = True
         returncode = self._process.wait()
+        self._reached = _step_in(self._mark)
+        os.close(self._mark)
         await _group_gone(self.pid)
         self._commands.close()
         # A process that left the group may hold the pipes open for ever.
@@ -258,6 +272,12 @@ class LineBreaker:
     def _count(self, text: str) -> None:
         _, newline, last = text.rpartition("\n")
         self._column = len(last) if newline else self._column + len(text)
+
+
+def _step_in(mark: int) -> int:
+    """The step in a mark. A child may write anything there, or cut it short: what is no step is none."""
+    step = int.from_bytes(os.pread(mark, MARK_BYTES, 0), "little")
+    return step if step <= MOST_STEP else 0
 
 
 async def _readable(descriptor: int) -> None:

@@ -25,8 +25,8 @@ def main() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of parts that we do not ask it to write, three times a save
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    reader, writer = (int(fd) for fd in sys.argv[1:3])
-    channel = Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0))
+    reader, writer, mark = (int(fd) for fd in sys.argv[1:4])
+    channel = Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0), mark)
     from worker import attempt  # noqa: PLC0415  (the libraries, ahead of the assignment; nothing must come before the lines above)
 
     line = next(channel.receive(), None)

@@ -262,6 +262,7 @@ class Keeper:
         seconds = self._standing.seconds_until_now()
         if self._orders.overdue:
             return Outcome(self._orders.ending, seconds=seconds)
+        self._standing.advance(self._child.reached)
         # The log's last words are part of the diagnosis.
         return Outcome("failed", _as_error(diagnose(gone, self._tail.text, self._kills)), seconds=seconds)
 

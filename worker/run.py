@@ -127,6 +127,7 @@ class Run:
             block = self._flight.popleft()
             self._program.settle(block)
             self._compilations.settle()
+            self._talk.reached(block.step)
             self._record(block)
             self._tell_progress(block.step)
 

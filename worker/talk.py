@@ -74,6 +74,10 @@ class Talk:
         """Put values into the queue; they are read from the device when their turn comes."""
         self._out.append(measurement)
 
+    def reached(self, step: int) -> None:
+        """A step is done on the devices."""
+        self._channel.reached(step)
+
     def enter(self, phase: str, step: int) -> None:
         """Tell what the attempt is doing."""
         if self.ledger.enter(phase):

@@ -105,7 +105,7 @@ def _after_failure(spent: Spent, end: End, cause: Failure) -> Verdict:
         return _failed(spent, end, cause)
     if end.again and cause.code == UNKEPT and not end.kept:
         return _failed(spent, end, _repeated(cause, "The attempt before could not keep its state either"))
-    if end.again and cause.code in REPEATABLE:
+    if end.again and cause.code in REPEATABLE and not end.kept:
         return _failed(spent, end, _repeated(cause), "user" if cause.code == "child_killed" else fault)
     if fault == "user":
         return _retry_or_fail(spent, end, cause, failures=spent.failures + 1, infra_retries=spent.infra_retries)

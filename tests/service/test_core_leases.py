@@ -288,6 +288,16 @@ def test_the_same_step_killing_the_child_twice_fails_the_job(api: Api):
     assert (error["code"], error["fault"], error["attempt_id"]) == ("child_killed", "user", again.id)
 
 
+def test_the_same_step_with_a_checkpoint_newly_kept_says_nothing_against_the_job(api: Api):
+    attempt = claimed(api)
+    attempt.fail("child_killed", 10)
+    again = api.worker().claim()
+    again.checkpoint(8)
+    assert again.fail("child_killed", 10).json() == {"status": "queued"}
+    last = api.worker().claim()
+    assert last.fail("child_killed", 10).json() == {"status": "failed"}
+
+
 def test_a_fault_of_the_job_is_tried_again_as_often_as_it_allows(api: Api):
     attempt = claimed(api, retries={"max_failures": 1})
     assert attempt.fail("user_code_error", 3).json() == {"status": "queued"}

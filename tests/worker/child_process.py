@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import specs
-from worker.channel import Message, decode, encode
+from worker.channel import MARK_BYTES, Message, decode, encode
 
 PATIENCE_SECONDS = 240
 
@@ -51,10 +51,12 @@ class ChildProcess:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
             resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
 
-        command = [sys.executable, "-m", "worker.child_main", str(down), str(up)]
+        self.mark = os.memfd_create("mark")
+        os.ftruncate(self.mark, MARK_BYTES)
+        command = [sys.executable, "-m", "worker.child_main", str(down), str(up), str(self.mark)]
         self.process = subprocess.Popen(
             command,
-            pass_fds=(down, up),
+            pass_fds=(down, up, self.mark),
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -8,6 +8,7 @@ The verbs:
     digests                 print the digests of dataset, resume and outputs as JSON
     environment NAME        print what the environment has under that name
     steps FIRST LAST        metrics and progress of these steps
+    reach STEP              mark a step and tell nobody
     metrics STEP VALUES     one metrics message
     send MESSAGE            any message
     say TEXT                a line that need not be a message
@@ -92,6 +93,9 @@ class FakeChild:
             self._step = step
             self.do_metrics(step, {"train/loss": 1.0 / step})
             self.do_send({"type": "progress", "step": step})
+
+    def do_reach(self, step: int) -> None:
+        self._channel.reached(step)
 
     def do_metrics(self, step: int, values: dict[str, Any]) -> None:
         self.do_send(
@@ -196,8 +200,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    reader, writer = (int(fd) for fd in sys.argv[1:3])
-    FakeChild(Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0))).run()
+    reader, writer, mark = (int(fd) for fd in sys.argv[1:4])
+    FakeChild(Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0), mark)).run()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,14 @@ def test_a_child_ended_by_a_signal_is_the_infrastructures_fault(service, agent, 
     assert job.finish.step == 3
 
 
+def test_a_killed_child_has_died_at_the_step_that_it_marked(service, agent):
+    job = service.submit([["steps", 1, 3], ["reach", 7], ["die", "SIGKILL"]])
+    agent(service)
+    assert error_of(job)[0] == "child_killed"
+    assert job.finish is not None
+    assert job.finish.step == 7
+
+
 @pytest.mark.parametrize("words", ["jaxlib: RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes", "terminate: std::bad_alloc"])
 def test_a_child_that_says_it_has_no_memory_is_out_of_memory(service, agent, words):
     job = service.submit([["print", words], ["die", "SIGABRT"]])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from worker.child import LineBreaker, clean_environment
+from worker.child import LineBreaker, _step_in, clean_environment
 from worker.diagnosis import Tail
 from worker.discovery import Found, NoDevices, numbers, shares
 from worker.membership import host_memory_bytes
@@ -233,3 +234,11 @@ def test_a_child_that_begins_to_save_gets_the_time_for_it():
         orders.close()
 
     asyncio.run(main())
+
+
+def test_a_mark_that_is_no_step_is_none(tmp_path):
+    for text, step in ((b"\x07" + bytes(7), 7), (b"\xff" * 8, 0), (b"", 0)):
+        (tmp_path / "mark").write_bytes(text)
+        descriptor = os.open(tmp_path / "mark", os.O_RDONLY)
+        assert _step_in(descriptor) == step
+        os.close(descriptor)
