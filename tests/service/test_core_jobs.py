@@ -11,7 +11,7 @@ from service.context import Context
 from service.db.transaction import Write
 from service.domain import sweeper
 from service.storage.local import LocalStore
-from tests.service.core_driver import Api, assert_problem, sampling, training
+from tests.service.core_driver import Api, Attempt, assert_problem, sampling, training
 
 KEYS = {
     *(
@@ -246,17 +246,22 @@ def test_only_a_job_that_has_ended_can_be_deleted(api: Api):
     assert_problem(api.delete(f"/v1/jobs/{job['id']}"), 404)
 
 
+def keep(attempt: Attempt, step: int) -> None:
+    """Report a checkpoint of one file."""
+    root = Path(attempt.given["storage"]["root"]) / attempt.given["prefix"] / "checkpoints" / str(step)
+    root.mkdir(parents=True)
+    (root / "data").write_bytes(b"abc")
+    file = {"path": "data", "bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert attempt.report(checkpoints=[{"step": step, "files": [file]}]).status_code == 200
+
+
 def checkpointed(api: Api, step: int = 4, **changes: object) -> str:
     """A cancelled training job that kept a checkpoint."""
     job = api.submit(training(**changes))
     worker = api.worker()
     worker.probe_token = worker.registered["probe"]["token"]
     attempt = worker.claim()
-    root = Path(attempt.given["storage"]["root"]) / attempt.given["prefix"] / "checkpoints" / str(step)
-    root.mkdir(parents=True)
-    (root / "data").write_bytes(b"abc")
-    file = {"path": "data", "bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
-    assert attempt.report(checkpoints=[{"step": step, "files": [file]}]).status_code == 200
+    keep(attempt, step)
     api.post(f"/v1/jobs/{job['id']}/cancel")
     assert attempt.finish("cancelled", step).status_code == 200
     return job["id"]

@@ -9,7 +9,7 @@ from service.db.transaction import Write
 from service.domain import sweeper
 from service.domain.ledger import without_lost
 from tests.service.core_driver import Api, Attempt, assert_problem, sampling, training, wait_for
-from tests.service.test_core_jobs import checkpointed
+from tests.service.test_core_jobs import checkpointed, keep
 
 
 def claimed(api: Api, **changes: object) -> Attempt:
@@ -288,14 +288,14 @@ def test_the_same_step_killing_the_child_twice_fails_the_job(api: Api):
     assert (error["code"], error["fault"], error["attempt_id"]) == ("child_killed", "user", again.id)
 
 
-def test_the_same_step_with_a_checkpoint_newly_kept_says_nothing_against_the_job(api: Api):
-    attempt = claimed(api)
-    attempt.fail("child_killed", 10)
-    again = api.worker().claim()
-    again.checkpoint(8)
+def test_the_same_step_says_nothing_against_a_job_that_has_kept_more(api: Api):
+    claimed(api).fail("child_killed", 10)
+    worker = api.worker()
+    worker.probe_token = worker.registered["probe"]["token"]
+    again = worker.claim()
+    keep(again, 8)
     assert again.fail("child_killed", 10).json() == {"status": "queued"}
-    last = api.worker().claim()
-    assert last.fail("child_killed", 10).json() == {"status": "failed"}
+    assert api.worker().claim().fail("child_killed", 10).json() == {"status": "failed"}
 
 
 def test_a_fault_of_the_job_is_tried_again_as_often_as_it_allows(api: Api):

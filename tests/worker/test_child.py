@@ -181,7 +181,7 @@ def test_a_disk_that_refuses_fails_the_attempt(tmp_path: Path, text: Path) -> No
     child = ChildProcess(tmp_path, specs.transformer(), dataset=text, largest_file=16_000)
     end = child.end()
     assert end["ending"] == "failed"
-    assert end["error"]["code"] in ("storage_failed", "internal")
+    assert end["error"]["code"] == "checkpoint_failed"
     assert child.checkpoints() == []
 
 
