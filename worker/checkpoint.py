@@ -171,7 +171,7 @@ def restore_parameters(folder: Path, program: Program) -> State:
     with _context(partial=True):
         found = ocp.load_checkpointables(str(folder), {"state": wanted})["state"]
     taken: Sections = {name: unflatten(fresh.sections[name], found[name]) for name in wanted}
-    return State(fresh.step, fresh.sections | taken, fresh.position)
+    return program.adopt(fresh, taken)
 
 
 def meta_of(spec: dict[str, Any], axes: dict[str, int]) -> dict[str, str]:

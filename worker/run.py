@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from jobs.errors import InfraFault
+from jobs.programs.ensemble import TRIAL
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Measurement, Program, State
 from worker import checkpoint
@@ -134,8 +135,8 @@ class Run:
     def _record(self, block: Block) -> None:
         """Keep what a block measured where the step is one that is saved or evaluated."""
         if self._program.saves_at(block.step) or self._program.evaluates_at(block.step):
-            for measurement in (each for each in block.metrics if each.label is None):
-                exact = {name: float(value) for name, value in measurement.values.items() if isinstance(value, jax.Array)}
+            for measurement in (each for each in block.metrics if each.label in (None, TRIAL)):
+                exact = {name: value for name, value in measurement.values.items() if isinstance(value, jax.Array)}
                 self._outputs.measure(block.step, exact)
 
     def _tell_progress(self, step: int) -> None:
@@ -149,12 +150,12 @@ class Run:
             return True
         self._settle(0)
         self._talk.enter("evaluating", state.step)
-        values = self._program.evaluate(state, self._outputs, self._talk.leaving)
-        if values is None:
+        measured = self._program.evaluate(state, self._outputs, self._talk.leaving)
+        if measured is None:
             return False
         self._compilations.settle()
-        self._outputs.measure(state.step, values, evaluated=True)
-        self._talk.measure(Measurement(state.step, values))
+        self._outputs.measure(state.step, measured.values, evaluated=True)
+        self._talk.measure(measured)
         # A run resumed at a step whose evaluation had been cut short lists the checkpoint anew, with what it now knows.
         self._saved = min(self._saved, state.step - 1) if self._program.saves_at(state.step) else self._saved
         return True

@@ -74,6 +74,10 @@ class McmcProgram:
         """Shapes and shardings of the sections."""
         return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), self._shapes, self._shardings)
 
+    def adopt(self, state: State, params: Sections) -> State:
+        """A sampler has no parameters to start from."""
+        return state
+
     def place(self, step: int, sections: Sections, position: dict[str, int]) -> State:
         """Take up a state."""
         return State(step, sections, position)
@@ -128,11 +132,12 @@ class McmcProgram:
         """Every block edge in sampling."""
         return step > self.num_warmup and (step == self.total or step % self.block == 0)
 
-    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> Measurement | None:
         """`r_hat/max`, `ess_bulk/min`, `ess_tail/min` over all draws so far, and the count of `divergences`."""
         sites, statistics = posterior.apart(outputs.draws())
         worst = posterior.worst(sites)
-        return worst | {"divergences": float(np.sum(statistics["diverging"])) if statistics else 0.0}
+        diverged = float(np.sum(statistics["diverging"])) if statistics else 0.0
+        return Measurement(state.step, worst | {"divergences": diverged})
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
         """`converged`: every target that the spec sets is met, at a block edge after enough draws."""

@@ -16,11 +16,13 @@ from jobs.errors import UserFault
 from jobs.programs import data as datasets
 from jobs.programs import losses
 from jobs.programs.imported import adapt
+from jobs.programs.measures import Each, build_measures
 from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
 from jobs.programs.packing import sequences
 from jobs.programs.tokens import Corpus, read_corpus
+from jobs.spec.binding import WEIGHT
 
 
 class Objective(Protocol):
@@ -42,6 +44,10 @@ class Objective(Protocol):
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Sum of losses and sum of weights over a batch. An entry `mask` weighs its samples; without one each weighs 1."""
+        ...
+
+    def measure(self, model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
+        """The same for the loss and each metric beside it, by name."""
         ...
 
     def held_out(self) -> Iterator[datasets.Batch]:
@@ -66,6 +72,7 @@ class NextToken:
         self._artifacts = corpus.artifacts
         self.model, self.layout, self._data = spec["model"], layout, spec["data"]
         self._setting = Setting.of(spec, layout)
+        self._measures = build_measures(spec["metrics"], spec["loss"])
         self.context: int = self.model["context"]
         train, self._rest = sequences(corpus, self._data["packing"], self.context, self.model.get("vocab_size"))
         self.source: datasets.Source = train
@@ -81,10 +88,19 @@ class NextToken:
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Cross-entropy in nats, summed over tokens."""
+        sums, weight = self._sums({"loss": optax.losses.softmax_cross_entropy_with_integer_labels}, model, batch)
+        return sums["loss"], weight
+
+    def measure(self, model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Sums over tokens."""
+        loss = {"loss": optax.losses.softmax_cross_entropy_with_integer_labels}
+        return self._sums(loss | self._measures, model, batch)
+
+    def _sums(self, each: dict[str, Each], model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-        each = optax.losses.softmax_cross_entropy_with_integer_labels(model(inputs), targets)
-        mask = batch.get("mask", jnp.ones_like(each))
-        return jnp.sum(each * mask), jnp.sum(mask)
+        outputs = model(inputs)
+        mask = batch.get("mask", jnp.ones(targets.shape, jnp.float32))
+        return {name: jnp.sum(of(outputs, targets) * mask) for name, of in each.items()}, jnp.sum(mask)
 
     def held_out(self) -> Iterator[datasets.Batch]:
         """Windows that follow each other without overlap, so that every token but the first is predicted once."""
@@ -117,6 +133,7 @@ class Supervised:
         self._spec, self.layout, self._data = spec, layout, spec["data"]
         self._loss = losses.build(spec["loss"])
         self._setting = Setting.of(spec, layout)
+        self._measures = build_measures(spec["metrics"], spec["loss"])
         bound = {name: _as_device(array) for name, array in columns.items()}
         cut = datasets.split(len(next(iter(bound.values()))), self._data["eval_fraction"])
         self.source: datasets.Source = datasets.Rows({name: array[:cut] for name, array in bound.items()})
@@ -135,14 +152,22 @@ class Supervised:
         return zeros_like(self.source, self._data["batch_size"])
 
     def loss(self, model: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """The loss of each row, averaged over what a row predicts, then summed over rows."""
+        """The loss of each row, averaged over what a row predicts, then summed over rows by their weight."""
+        sums, weight = self._sums({"loss": self._loss}, model, batch)
+        return sums["loss"], weight
+
+    def measure(self, model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Sums over rows by their weight."""
+        return self._sums({"loss": self._loss, **self._measures}, model, batch)
+
+    def _sums(self, each: dict[str, Each], model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
         outputs, targets = model(batch["x"]), batch["y"]
         if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1:
             outputs = outputs[..., 0]
-        each = self._loss(outputs, targets)
-        each = each.reshape(each.shape[0], -1).mean(axis=-1)
-        mask = batch.get("mask", jnp.ones_like(each))
-        return jnp.sum(each * mask), jnp.sum(mask)
+        rows = targets.shape[0]
+        weights = batch.get("mask", jnp.ones(rows, jnp.float32)) * batch.get(WEIGHT, 1.0)
+        found = {name: of(outputs, targets).reshape(rows, -1).mean(axis=-1) for name, of in each.items()}
+        return {name: jnp.sum(values * weights) for name, values in found.items()}, jnp.sum(weights)
 
     def held_out(self) -> Iterator[datasets.Batch]:
         """The last rows, in order."""

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jobs.programs.library import arguments, found
@@ -58,6 +60,15 @@ def hyperparams(opt_state: Any) -> dict[str, Any]:
         for name, value in state.hyperparams.items()
         if name != "learning_rate"
     }
+
+
+def clipped_fraction(clip: Named, grads: Any, norm: jax.Array) -> jax.Array:
+    """How much of a gradient a clip cuts: all or nothing by its norm, or the part of its entries that are too large."""
+    if clip["type"] == "clip_by_global_norm":
+        return (norm > clip["max_norm"]).astype(jnp.float32)
+    leaves = jax.tree.leaves(grads)
+    beyond = sum(jnp.sum(jnp.abs(leaf) > clip["max_delta"], dtype=jnp.float32) for leaf in leaves)
+    return beyond / sum(leaf.size for leaf in leaves)
 
 
 def states_of(opt_state: Any, kind: type) -> Iterator[Any]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +53,15 @@ class Outputs:
         # Sums depend on the order in memory: what is kept here must lie as it will when it is read back.
         self._blocks.append({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
-    def measure(self, step: int, values: Mapping[str, float], *, evaluated: bool = False) -> None:
+    def measure(self, step: int, values: Mapping[str, Any], *, evaluated: bool = False) -> None:
         """Record numbers measured at a step. Those that are not finite are left out: JSON has no word for them.
 
         Args:
             step: where they were measured.
-            values: numbers by name.
+            values: numbers by name; an array holds one for each trial, of which the mean goes by the name itself.
             evaluated: they are all that the step's evaluation gives; it need not be done again.
         """
+        values = dict(_by_trial(values))
         if evaluated:
             values = {**values, EVALUATED: 1.0}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
@@ -77,9 +79,9 @@ class Outputs:
         names = self._blocks[0] if self._blocks else {}
         return {name: np.concatenate([block[name] for block in self._blocks], axis=1) for name in names}
 
-    def at(self, step: int) -> dict[str, float]:
-        """What was measured at a step; empty if nothing was."""
-        return _shown(self._measured.get(step, {}))
+    def at(self, step: int, trial: int | None = None) -> dict[str, float]:
+        """What was measured at a step, by one trial if it says so; empty if nothing was."""
+        return _shown(self._measured.get(step, {}), trial)
 
     def evaluated(self, step: int) -> bool:
         """Whether the evaluation of a step has been recorded."""
@@ -89,14 +91,14 @@ class Outputs:
         """One measurement by step."""
         return [(step, values[name]) for step, values in sorted(self._measured.items()) if name in values]
 
-    def best(self, name: str, mode: str) -> dict[str, float] | None:
+    def best(self, name: str, mode: str, trial: int | None = None) -> dict[str, float] | None:
         """The step with the least (`min`) or greatest (`max`) value and all that was measured there; None if it never was."""
         sign = 1 if mode == "min" else -1
-        series = [(sign * value, step) for step, value in self.series(name)]
+        series = [(sign * value, step) for step, value in self.series(name if trial is None else _of_trial(name, trial))]
         if not series:
             return None
         step = min(series)[1]
-        return {"step": step, **_shown(self._measured[step])}
+        return {"step": step, **_shown(self._measured[step], trial)}
 
     def _found(self) -> list[str]:
         files = [*(self.folder / DRAWS).glob("*.npz"), *(self.folder / MEASUREMENTS).glob("*.json")]
@@ -108,8 +110,23 @@ class Outputs:
             self._names.append(name)
 
 
-def _shown(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if name != EVALUATED}
+def _of_trial(name: str, trial: int) -> str:
+    return f"{name}[trial={trial}]"
+
+
+def _by_trial(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        each = np.asarray(value, np.float64)
+        yield name, float(each.mean())
+        if each.ndim:
+            yield from ((_of_trial(name, trial), float(one)) for trial, one in enumerate(each))
+
+
+def _shown(values: Mapping[str, float], trial: int | None) -> dict[str, float]:
+    if trial is None:
+        return {name: value for name, value in values.items() if name != EVALUATED and not name.endswith("]")}
+    suffix = _of_trial("", trial)
+    return {name.removesuffix(suffix): value for name, value in values.items() if name.endswith(suffix)}
 
 
 def _step_of(name: str) -> int:

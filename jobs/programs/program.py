@@ -119,6 +119,10 @@ class Program(Protocol):
         """The sections of a state as `jax.ShapeDtypeStruct` with shardings: the target to restore into."""
         ...
 
+    def adopt(self, state: State, params: Sections) -> State:
+        """A fresh state that starts from the parameters of another job."""
+        ...
+
     def place(self, step: int, sections: Sections, position: dict[str, int]) -> State:
         """Take up a restored state."""
         ...
@@ -159,7 +163,7 @@ class Program(Protocol):
         """Whether `evaluate` belongs to this step."""
         ...
 
-    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> Measurement | None:
         """Measure the state; None if `interrupted` said to leave off before the end."""
         ...
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jobs.programs import autopsy, optimizers
+from jobs.programs import autopsy
 from jobs.programs import data as datasets
+from jobs.programs.ensemble import TRIAL, Members, seeds, side_by_side
 from jobs.programs.evaluation import Evaluation
 from jobs.programs.flops import forward_flops
 from jobs.programs.mesh import Layout
@@ -21,13 +20,13 @@ from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Effort, Finding, Measurement, NotFinite, PyTree, Sections, State
-from jobs.spec.optimizers import figures
+from jobs.programs.update import GUARD, MOVING, Update
 
-GUARD = "guard"
-"""Among what a step puts out, a number that is finite if all is well. It is no metric."""
+PARAMETERS = ("params", "batch_stats")
+"""What a trained model consists of."""
 
-MOVING = ("rngs", "batch_stats")
-"""Sections that a forward pass may change."""
+BEGUN = ("opt_state", "averaged", "counters")
+"""What is kept beside its parameters, and follows from them at step 0."""
 
 
 class TrainProgram:
@@ -50,13 +49,15 @@ class TrainProgram:
         self.total: int = spec["steps"]
         self.objective: Objective = build_objective(spec, layout, path, form, beside)
         self.form = ModuleForm(self.objective.build)
-        optimizer = optimizers.build(spec["optimizer"], self.form.logical_axes)
-        self.optimizer: optax.GradientTransformationExtraArgs = optax.with_extra_args_support(optimizer)
-        self._rates = optimizers.learning_rates(spec["optimizer"])
-        self._shapes = jax.eval_shape(self._fresh)
+        one = Update(spec, layout, self.form, self.objective)
+        self._loss = one.loss
+        self._update: Update | Members = one
+        self._one = self._shapes = jax.eval_shape(self._fresh)
         self._shardings = self._place_sections()
+        if spec["ensemble"] is not None:
+            self._update = Members(one, spec["ensemble"])
+            self._shapes, self._shardings = jax.eval_shape(self._fresh), side_by_side(self._shardings)
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
-        self._skips = "apply_if_finite" in str(spec["optimizer"])  # it leaves gradients out that are not finite, as it was asked to
         self._step: Callable[..., Any] | None = None
         self._feed: datasets.Feed | None = None
         self._batch: datasets.Batch | None = None
@@ -67,6 +68,14 @@ class TrainProgram:
         with jax.set_mesh(self.layout.mesh):
             sections = jax.jit(self._fresh, out_shardings=self._shardings)()
         return self.place(0, sections, {"next_index": 0})
+
+    def adopt(self, state: State, params: Sections) -> State:
+        """A state at step 0 that starts from other parameters."""
+        known = {name: params[name] for name in PARAMETERS if name in params}
+        with jax.set_mesh(self.layout.mesh):
+            begun = {name: placed for name, placed in self._shardings.items() if name in BEGUN}
+            rest = jax.jit(self._update.begin, out_shardings=begun)(known["params"])
+        return self.place(0, state.sections | known | rest, state.position)
 
     def abstract(self) -> Sections:
         """Shapes and shardings of the sections."""
@@ -85,8 +94,7 @@ class TrainProgram:
 
     def compile(self, state: State) -> None:
         """Compile the step for this state and batch."""
-        names = [GUARD, "train/loss", "grad_norm", *figures(self.spec["optimizer"])]
-        out = (self._shardings, dict.fromkeys(names, self.layout.replicated))
+        out = (self._shardings, dict.fromkeys([GUARD, *self._update.metrics], self.layout.replicated))
         step = jax.jit(self._update, donate_argnums=0, out_shardings=out)
         with jax.set_mesh(self.layout.mesh):
             ahead = not self.spec["debug"]["disable_jit"]
@@ -111,17 +119,18 @@ class TrainProgram:
         guard = metrics.pop(GUARD)
         step = state.step + 1
         logged = step % self.spec["log_every"] == 0 or self.saves_at(step) or self.evaluates_at(step)
-        measured = [Measurement(step, metrics | self._timed())] if logged else []
+        measured = self._measured(step, metrics) if logged else []
         return State(step, sections, {"next_index": self._feed.position}), Block(step, measured, guard)
 
     def effort(self) -> Effort | None:
         """Units and FLOPs of one step (`flops.py` tells how they are counted)."""
         batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in self.objective.example().items()}
-        moving = {name: self._shapes[name] for name in MOVING if name in self._shapes}
+        moving = {name: self._one[name] for name in MOVING if name in self._one}
         with jax.set_mesh(self.layout.mesh):
-            forward = forward_flops(self._loss, self._shapes["params"], moving, batch)
+            forward = forward_flops(self._loss, self._one["params"], moving, batch)
         name, units = self.objective.rate
-        return Effort(name, units, 3 * forward)
+        members = self.spec["ensemble"] or 1
+        return Effort(name, members * units, members * 3 * forward)
 
     def settle(self, block: Block) -> None:
         """Wait for a block.
@@ -129,9 +138,12 @@ class TrainProgram:
         Raises:
             NotFinite: the loss or the gradient's norm is not, and the spec says that this ends the job.
         """
-        value = float(block.ready)
-        if not np.isfinite(value) and self.spec["stop"]["on_nonfinite"] == "fail":
-            raise NotFinite(block.step, f"the loss or its gradient became {value} at step {block.step}", "/optimizer")
+        values = np.atleast_1d(np.asarray(block.ready))
+        lost = np.flatnonzero(~np.isfinite(values))
+        if lost.size and self.spec["stop"]["on_nonfinite"] == "fail":
+            whose = "" if self.spec["ensemble"] is None else f" of trial {lost[0]}"
+            told = f"the loss{whose} or its gradient became {values[lost[0]]} at step {block.step}"
+            raise NotFinite(block.step, told, "/optimizer")
 
     def explain(self, state: State) -> Finding | None:
         """Find the operation, the parameters or the samples behind a number that is not finite."""
@@ -153,9 +165,10 @@ class TrainProgram:
         every = self.spec["eval_every"]
         return self._evaluation.exists and step > 0 and (step == self.total or (every is not None and step % every == 0))
 
-    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+    def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> Measurement | None:
         """`eval/…` over the held-out part, or None if `interrupted` said to leave off."""
-        return self._evaluation.run(state.sections, interrupted)
+        values = self._evaluation.run(state.sections, interrupted)
+        return None if values is None else Measurement(state.step, values, self._label)
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
         """`patience`: the metric has not got better in so many evaluations."""
@@ -175,13 +188,18 @@ class TrainProgram:
         }
         final = {"step": state.step, **outputs.at(state.step)}
         result = {"final": final, "best": outputs.best(keep["metric"], keep["mode"]), "stopped_by": stopped_by}
+        if self.spec["ensemble"] is not None:
+            result["trials"] = [
+                {"trial": at, "seed": seed, "final": {"step": state.step, **outputs.at(state.step, at)},
+                 "best": outputs.best(keep["metric"], keep["mode"], at)}
+                for at, seed in enumerate(seeds(self.spec["seed"], self.spec["ensemble"]))
+            ]  # fmt: skip
         return result, self.objective.write_artifacts(outputs.folder)
 
     # -- one step ------------------------------------------------------------------------------------------------------------
 
     def _fresh(self) -> Sections:
-        sections: Sections = self.form.fresh(self.spec["seed"])
-        return sections | {"opt_state": self.optimizer.init(sections["params"]), "counters": {"step": jnp.int32(0)}}
+        return self._update.fresh(self.spec["seed"])
 
     def _place_sections(self) -> Sections:
         """Shardings by section: a parameter's own, the same for what the optimizer keeps in its shape, else replicated."""
@@ -195,63 +213,20 @@ class TrainProgram:
         placed = {name: jax.tree_util.tree_map_with_path(of_leaf, section) for name, section in self._shapes.items()}
         return placed | {"params": params}
 
-    def _update(self, sections: Sections, batch: PyTree) -> tuple[Sections, dict[str, jax.Array]]:
-        params, count = sections["params"], sections["counters"]["step"]
-        moving = {name: sections[name] for name in MOVING if name in sections}
-        loss, grads, moved = self._gradients(params, moving, batch)
-
-        def again(params: PyTree, obj_fn: Any = None) -> jax.Array:
-            # For the few optimizers that search along a line or look at curvature: the loss of this batch elsewhere.
-            # A line search refuses what its function does not take, and is handed `obj_fn` with all else.
-            return self._loss(params, moving, batch)[0]
-
-        functions = {"value": loss, "grad": grads, "value_fn": again, "obj_fn": again}
-        updates, opt_state = self.optimizer.update(grads, sections["opt_state"], params, **functions)
-        rates = {name: jnp.asarray(rate(count), jnp.float32) for name, rate in self._rates.items()}
-        norm = optax.tree.norm(grads)
-        # One number to read for both: the loss, or the norm of a gradient that is not finite although the loss is.
-        guard = loss if self._skips else jnp.where(jnp.isfinite(norm), loss, norm)
-        metrics = {GUARD: guard, "train/loss": loss, "grad_norm": norm, **rates, **optimizers.hyperparams(opt_state)}
-        new = {"params": optax.apply_updates(params, updates), "opt_state": opt_state, "counters": {"step": count + 1}}
-        return new | moved, metrics
-
-    def _gradients(self, params: PyTree, moving: PyTree, batch: PyTree) -> tuple[jax.Array, PyTree, PyTree]:
-        """Mean loss and its gradient, accumulated over micro-batches by a scan that keeps one gradient in memory."""
-        pieces = self.spec["grad_accumulation"]
-        gradient = jax.value_and_grad(self._loss, has_aux=True)
-        if pieces == 1:
-            (loss, moved), grads = gradient(params, moving, batch)
-            return loss, grads, moved
-
-        def one(carry: PyTree, piece: PyTree) -> tuple[PyTree, None]:
-            total, grads, moving = carry
-            (loss, moved), more = gradient(params, moving, piece)
-            return (total + loss, jax.tree.map(jnp.add, grads, more), moved), None
-
-        zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params), moving)
-        (total, grads, moved), _ = jax.lax.scan(one, zero, self._pieces(batch, pieces))
-        return total / pieces, jax.tree.map(lambda g: g / pieces, grads), moved
-
-    def _pieces(self, batch: PyTree, count: int) -> PyTree:
-        """Micro-batches along a new first axis, each spread over the whole data axis."""
-
-        def cut(array: jax.Array) -> jax.Array:
-            pieces = array.reshape(count, array.shape[0] // count, *array.shape[1:])
-            return self.layout.constrain(pieces, None, "batch", *(None,) * (array.ndim - 1))
-
-        return jax.tree.map(cut, batch)
-
-    def _loss(self, params: PyTree, moving: PyTree, batch: PyTree) -> tuple[jax.Array, PyTree]:
-        module = self.form.give({"params": params, **moving})
-        total, weight = self.objective.loss(module, batch)
-        after = self.form.take(module)
-        return total / weight, {name: after[name] for name in moving}
-
     def _sharded(self, batch: datasets.Batch) -> PyTree:
         return {name: jax.device_put(a, self.layout.sharding("batch", *(None,) * (a.ndim - 1))) for name, a in batch.items()}
+
+    @property
+    def _label(self) -> str | None:
+        return None if self.spec["ensemble"] is None else TRIAL
+
+    def _measured(self, step: int, metrics: dict[str, jax.Array]) -> list[Measurement]:
+        if self._label is None:
+            return [Measurement(step, metrics | self._timed())]
+        return [Measurement(step, metrics, self._label), Measurement(step, self._timed())]
 
     def _timed(self) -> dict[str, float]:
         now = time.perf_counter()
         seconds, self._clock = (now - self._clock) / self.spec["log_every"], now
         name, units = self.objective.rate
-        return {"step_seconds": seconds, name: units / max(seconds, 1e-9)}
+        return {"step_seconds": seconds, name: units * (self.spec["ensemble"] or 1) / max(seconds, 1e-9)}

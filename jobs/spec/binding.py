@@ -16,6 +16,8 @@ Args = dict[str, str | list[str]]
 """The column of each argument, or the columns that are put side by side for it."""
 
 POINTER = "/data/args"
+WEIGHT = "weight"
+"""An argument that every model of rows may have: how much each row counts in the loss."""
 
 
 @dataclass(frozen=True)

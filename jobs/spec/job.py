@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.spec import imports, mcmc_checks, models, train_checks
-from jobs.spec.binding import bind
+from jobs.spec.binding import WEIGHT, bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
 from jobs.spec.data import Data, FindDataset, TrainData, find_evaluation, find_facts, find_tokenizer
@@ -167,7 +167,8 @@ def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
     if isinstance(data, TrainData) and learns_from_text(model, facts):
         draft.add("corpus", bind_text(data, facts))
     elif names and facts.format != "text":
-        draft.add("binding", bind(names, given, data.builtin, facts))
+        weighted = draft.kind == "train" and WEIGHT not in names and (given or {}).get(WEIGHT) is not None
+        draft.add("binding", bind([*names, WEIGHT] if weighted else names, given, data.builtin, facts))
     if draft.has("eval_facts", "data"):
         draft.issues += faults_of_evaluation(draft.parts)
 

@@ -18,6 +18,10 @@ class Precision(Document):
 
     params: DType | None = Field(default=None, description="Format of the parameters; null: float32 for training.")
     compute: DType | None = Field(default=None, description="Format of the arithmetic; null: that of the parameters.")
+    accumulation: DType | None = Field(
+        default=None,
+        description="Format of the sum of gradients over micro-batches; null: that of the parameters, float32 at least.",
+    )
     x64: bool = Field(default=False, description="Allow 64-bit numbers.")
 
 
@@ -33,12 +37,13 @@ def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:
     """The number formats of a job, none left open."""
     usual = "float64" if kind == "mcmc" and precision.x64 else "float32"
     params = precision.params or usual
-    return {"params": params, "compute": precision.compute or params, "x64": precision.x64}
+    sums = precision.accumulation or ("float64" if params == "float64" else "float32")
+    return {"params": params, "compute": precision.compute or params, "accumulation": sums, "x64": precision.x64}
 
 
 def check_precision(kind: str, precision: Precision) -> Iterator[Issue]:
     """Faults between the number formats."""
-    formats = {"params": precision.params, "compute": precision.compute}
+    formats = {"params": precision.params, "compute": precision.compute, "accumulation": precision.accumulation}
     for name, dtype in formats.items():
         pointer = f"/precision/{name}"
         if dtype == "float64" and not precision.x64:

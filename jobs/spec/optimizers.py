@@ -78,7 +78,14 @@ def figures(optimizer: Named) -> list[str]:
         value["inner_factory"] for _, value, _ in named("optimizers", optimizer, POINTER) if value["type"] == "inject_hyperparams"
     ]
     names = {f"hyperparams/{name}" for value in inner for name in injected(value) if name != "learning_rate"}
-    return [*rates(optimizer), *sorted(names)]
+    return [*rates(optimizer), *sorted(names), *(["clipped_fraction"] if clip_of(optimizer) is not None else [])]
+
+
+def clip_of(optimizer: Named) -> Named | None:
+    """The clip that gradients meet first, if they meet one before anything else."""
+    if optimizer["type"] == "chain":
+        return clip_of(optimizer["transforms"][0])
+    return optimizer if optimizer["type"] in ("clip", "clip_by_global_norm") else None
 
 
 def is_schedule_free(optimizer: Named) -> bool:
@@ -95,6 +102,12 @@ def check_accumulation(optimizer: Named, pieces: int) -> Iterator[Issue]:
     if pieces > 1 and functional:
         detail = f"{functional[0]} computes the loss of the whole batch again, which accumulation is there to avoid: leave one out"
         yield Issue("/grad_accumulation", "conflict", detail)
+
+
+def check_average(ema: object | None, optimizer: Named) -> Iterator[Issue]:
+    """Two averages of the parameters at once."""
+    if ema is not None and is_schedule_free(optimizer):
+        yield Issue("/ema", "conflict", "a schedule-free optimizer averages the parameters itself: leave ema out")
 
 
 def warn_of_optimizer(optimizer: Named, steps: int) -> Iterator[Issue]:

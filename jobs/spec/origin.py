@@ -93,6 +93,20 @@ def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[
             yield Issue(f"/model/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved.get(name))}")
 
 
+def check_same_members(ensemble: int | None, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether each member has parameters to start from."""
+    saved = found.resolved_spec.get("ensemble")
+    if ensemble != saved:
+        yield Issue("/ensemble", "incompatible", f"must be as in the job in init_from: {'null' if saved is None else saved}")
+
+
+def check_same_average(ema: object | None, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether there is an average to go on with."""
+    if (ema is None) != (found.resolved_spec.get("ema") is None):
+        detail = 'must be given as in the job in init_from, or in neither; with what: "params" it may differ'
+        yield Issue("/ema", "incompatible", detail)
+
+
 def check_same_optimizer(optimizer: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
     """Whether the optimizer's state can be taken over."""
     if _form(optimizer) != _form(found.resolved_spec.get("optimizer")):

@@ -13,6 +13,7 @@ from jobs.spec.checkpoint import McmcCheckpoint, TrainCheckpoint, warn_of_keep_e
 from jobs.spec.data import Data
 from jobs.spec.draft import Draft
 from jobs.spec.envelope import SPEC_VERSION
+from jobs.spec.measures import is_text, settle_measures
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import resolve_precision
 from jobs.spec.origin import default_what
@@ -58,7 +59,7 @@ def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
 
 def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
     checkpoint = _train_checkpoint(parts["checkpoint"], parts["steps"])
-    plain = ("model", "loss", "optimizer", "grad_accumulation", "remat", "steps", "log_every")
+    plain = ("model", "loss", "optimizer", "grad_accumulation", "ensemble", "remat", "steps", "log_every")
     evaluates = parts["data"].evaluates and "eval_every" not in given
     return {
         **{name: parts[name] for name in plain},
@@ -66,6 +67,8 @@ def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
         "eval_every": checkpoint["every_steps"] or _tenth(parts["steps"]) if evaluates else parts["eval_every"],
         "checkpoint": checkpoint,
         "stop": parts["stop"].model_dump(),
+        "ema": None if parts["ema"] is None else parts["ema"].model_dump(),
+        "metrics": settle_measures(parts["metrics"], parts["loss"], parts["data"], text=is_text(parts["model"])),
     }
 
 

@@ -11,8 +11,18 @@ from jobs.spec.data import TrainData
 from jobs.spec.envelope import Envelope
 from jobs.spec.remat import SCHEMA as REMAT
 from jobs.spec.stop import TrainStop
+from jobs.spec.strict import Document, Name
 
 MOST_STEPS = 10**9
+MOST_MEMBERS = 1024
+
+
+class Ema(Document):
+    """An exponential moving average of the parameters, free of the bias to its start."""
+
+    decay: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(
+        default=0.999, description="How much of the average is left after a step."
+    )
 
 
 class Train(Envelope):
@@ -25,6 +35,13 @@ class Train(Envelope):
     optimizer: Any = Field(description='an optimizer of the catalog, such as {"type": "adamw", "learning_rate": 0.001}')
     grad_accumulation: Annotated[int, Field(ge=1, le=10**6)] = Field(
         default=1, description="Parts that a batch is computed in, one after another."
+    )
+    ensemble: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] | None = Field(
+        default=None, description="Trainings side by side that differ in their seed alone: seed, seed + 1, …"
+    )
+    ema: Ema | None = Field(default=None, description="An average of the parameters to evaluate and hand out in their place.")
+    metrics: Annotated[list[Name], Field(max_length=20)] | None = Field(
+        default=None, description="Metrics beside the loss, such as accuracy; left out: the usual one of the loss."
     )
     remat: Annotated[Any, WithJsonSchema(REMAT)] = Field(
         default="none",

@@ -7,14 +7,15 @@ from typing import Any
 
 from jobs.errors import Issue
 from jobs.spec import models, origin, sharding, stop, text
-from jobs.spec.binding import Argument, Binding
+from jobs.spec.binding import WEIGHT, Argument, Binding
 from jobs.spec.catalog import load
 from jobs.spec.checkpoint import TrainCheckpoint
 from jobs.spec.data import TrainData, part_sizes
 from jobs.spec.draft import Check
 from jobs.spec.imports import check_own_model, is_own
+from jobs.spec.measures import check_measures, check_rules
 from jobs.spec.mesh import Placement
-from jobs.spec.optimizers import check_accumulation, check_parts, check_schedules, warn_of_optimizer
+from jobs.spec.optimizers import check_accumulation, check_average, check_parts, check_schedules, warn_of_optimizer
 from jobs.spec.pointers import count_of
 from jobs.spec.remat import check_remat
 from jobs.spec.stop import TrainStop
@@ -32,6 +33,17 @@ def _check_rows(data: TrainData, binding: Binding) -> Iterator[Issue]:
     if data.eval_fraction and held_out < 1:
         detail = f"holds out less than one of {count_of(binding.rows, 'row')}: make it greater, or 0 for no evaluation"
         yield Issue("/data/eval_fraction", "too_small", detail)
+
+
+def _check_weights(binding: Binding) -> Iterator[Issue]:
+    weight = binding.arguments.get(WEIGHT)
+    if weight is None:
+        return
+    if weight.axes != 1:
+        yield Issue(weight.pointer, "wrong_shape", "must be one number for each row: bind it to one plain column")
+    elif weight.minimum < 0 or weight.maximum <= 0:
+        detail = f"weights are not negative and not all 0, and these go from {weight.minimum:g} to {weight.maximum:g}"
+        yield Issue(weight.pointer, "out_of_range", f"{detail}: use another column")
 
 
 def _check_inputs(model: Named, binding: Binding) -> Iterator[Issue]:
@@ -161,6 +173,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("loss", "data"), text.check_own_loss),
     Check(("model", "loss", "facts", "data"), check_own_model),
     Check(("data", "binding"), _check_rows),
+    Check(("binding",), _check_weights),
     Check(("model", "binding"), _check_inputs),
     Check(("model", "loss"), _check_loss),
     Check(("model", "loss", "binding"), _check_targets),
@@ -169,6 +182,9 @@ CHECKS: tuple[Check, ...] = (
     Check(("model", "remat"), check_remat),
     Check(("data", "eval_every"), _check_evaluation),
     Check(("stop", "data"), _check_stop),
+    Check(("metrics", "loss", "model", "data"), check_measures),
+    Check(("stop", "checkpoint", "metrics", "loss", "model", "data", "optimizer"), check_rules),
+    Check(("ema", "optimizer"), check_average),
     Check(("optimizer",), check_schedules),
     Check(("optimizer",), check_parts),
     Check(("optimizer", "grad_accumulation"), check_accumulation),
@@ -179,8 +195,12 @@ WARNINGS: tuple[Check, ...] = (
     Check(("stop",), stop.warn_of_idle_stop),
     Check(("optimizer", "steps"), warn_of_optimizer),
 )
-ORIGIN_CHECKS: tuple[Check, ...] = (Check(("model", "origin"), origin.check_same_model),)
+ORIGIN_CHECKS: tuple[Check, ...] = (
+    Check(("model", "origin"), origin.check_same_model),
+    Check(("ensemble", "origin"), origin.check_same_members),
+)
 WHOLE_ORIGIN_CHECKS: tuple[Check, ...] = (
     Check(("optimizer", "origin"), origin.check_same_optimizer),
+    Check(("ema", "origin"), origin.check_same_average),
     Check(("steps", "origin"), origin.check_same_length),
 )

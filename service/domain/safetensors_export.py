@@ -26,6 +26,9 @@ TREE = f"{STATE}/_METADATA"
 NOT_PARAMETERS = frozenset({"opt_state", "rngs", "counters"})
 """Sections of the state that a model is not made of; all others are parameters or statistics gathered beside them."""
 
+AVERAGED = "averaged"
+"""An average of the parameters over the steps, under their own paths."""
+
 DRIVER_OF = {".zarray": "zarr", "zarr.json": "zarr3"}
 ALIGNMENT = 8
 CODE_OF = {
@@ -109,7 +112,9 @@ def _paths(tree: bytes) -> list[tuple[str, ...]]:
         paths = [tuple(str(part["key"]) for part in leaf["key_metadata"]) for leaf in leaves.values()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointCorrupt("The checkpoint's description of its arrays cannot be read.") from error
-    return [path for path in paths if len(path) > 1 and path[0] not in NOT_PARAMETERS]
+    # Where there is an average of the parameters, it is what was evaluated, and what is handed out.
+    hidden = NOT_PARAMETERS | ({"params"} if any(path[0] == AVERAGED for path in paths) else set[str]())
+    return [path for path in paths if len(path) > 1 and path[0] not in hidden]
 
 
 def _tensor(store: Store, path: tuple[str, ...], folders: Mapping[str, Mapping[str, Stored]]) -> Tensor | None:

@@ -19,6 +19,11 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "transformer on (4, 2)": (specs.on_mesh(specs.transformer(), "fsdp_tp", data=4, model=2), "text"),
     "mlp on one device": (specs.spirals(), None),
     "mlp on (8)": (specs.on_mesh(specs.spirals(), "dp", data=8), None),
+    "schedule-free mlp": (specs.spirals(optimizer={"type": "schedule_free_adamw", "learning_rate": 0.01}), None),
+    "averaged mlps side by side on (4, 2)": (
+        specs.on_mesh(specs.spirals(ensemble=3, ema={"decay": 0.9}, grad_accumulation=2), "tp", data=4, model=2),
+        None,
+    ),
     "cnn on one device": (specs.pictures(), "pictures"),
     "cnn on (4, 2)": (specs.on_mesh(specs.pictures(), "tp", data=4, model=2), "pictures"),
     "eight schools on one device": (specs.schools(), None),

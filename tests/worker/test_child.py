@@ -130,6 +130,24 @@ def test_killed_and_resumed_training_is_bit_identical(tmp_path: Path, text: Path
     assert digests(tmp_path / "whole/checkpoints/12") == digests(tmp_path / "second/checkpoints/12")
 
 
+def test_a_killed_and_resumed_ensemble_is_bit_identical_and_measured_by_trial(tmp_path: Path) -> None:
+    document = specs.spirals(ensemble=2, seed=5, ema={"decay": 0.9}, checkpoint={"every_steps": 3})
+    whole = ChildProcess(tmp_path / "whole", document)
+    end = whole.end()
+    step = whole.checkpoints()[0]
+    shutil.copytree(tmp_path / "whole" / "outputs", tmp_path / "second" / "outputs")
+    second = ChildProcess(tmp_path / "second", document, resume=tmp_path / "whole" / "checkpoints" / str(step))
+    assert second.end()["result"] == end["result"]
+    assert digests(tmp_path / "whole/checkpoints/9") == digests(tmp_path / "second/checkpoints/9")
+    straight = whole.metrics()
+    trials = [straight[9, str({"trial": trial}), "eval/loss"] for trial in "01"]
+    assert trials == [trial["final"]["eval/loss"] for trial in end["result"]["trials"]]
+    assert [trial["seed"] for trial in end["result"]["trials"]] == [5, 6]
+    assert end["result"]["final"]["eval/loss"] == pytest.approx(sum(trials) / 2)
+    listed = [m["metrics"] for m in whole.messages if m["type"] == "checkpoint"][-1]
+    assert listed["eval/loss"] == end["result"]["final"]["eval/loss"]
+
+
 @pytest.mark.parametrize("step", [30, 90], ids=["in warm-up", "in sampling"])
 def test_killed_and_resumed_sampling_gives_the_same_draws(tmp_path: Path, step: int) -> None:
     document = specs.on_mesh(specs.schools(), chains=4)

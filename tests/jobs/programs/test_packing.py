@@ -183,4 +183,4 @@ def test_a_dataset_of_its_own_is_evaluated_on(tmp_path: Path) -> None:
     assert sum(batch["mask"].sum() for batch in batches) == 149
     assert set(np.concatenate([batch["tokens"].ravel() for batch in batches]).tolist()) <= {0, *b"abc"}
     state = running.start(program)
-    assert (program.evaluate(state, Outputs(tmp_path, 0), lambda: False) or {})["eval/loss"] > 0
+    assert program.evaluate(state, Outputs(tmp_path, 0), lambda: False).values["eval/loss"] > 0

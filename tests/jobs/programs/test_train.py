@@ -108,7 +108,7 @@ def test_a_classifier_on_a_builtin_table_learns(tmp_path: Path) -> None:
     after = program.evaluate(state, Outputs(tmp_path), lambda: False)
     assert before is not None
     assert after is not None
-    assert after["eval/loss"] < 0.6 * before["eval/loss"]
+    assert after.values["eval/loss"] < 0.6 * before.values["eval/loss"]
 
 
 def test_a_convolutional_network_learns_quarters(pictures: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_own_model_and_loss_learn(bundle) -> None:
     program = bundle().program(steps=60)
     state, measured = running.advance(program, running.start(program), 60)
     assert measured[-1]["train/loss"] < 0.8 * measured[0]["train/loss"]
-    values = program.evaluate(state, None, lambda: False)
+    values = program.evaluate(state, None, lambda: False).values
     assert 0 < values["eval/loss"] < 2
 
 
@@ -85,8 +85,8 @@ def test_evaluation_under_an_own_loss_covers_every_row_once(bundle) -> None:
     program = own.program()
     named = own.program(loss={"type": "softmax_cross_entropy_with_integer_labels"})
     state = running.start(program)
-    assert program.evaluate(state, None, lambda: False)["eval/loss"] == pytest.approx(
-        named.evaluate(state, None, lambda: False)["eval/loss"], rel=1e-5
+    assert program.evaluate(state, None, lambda: False).values["eval/loss"] == pytest.approx(
+        named.evaluate(state, None, lambda: False).values["eval/loss"], rel=1e-5
     )
 
 

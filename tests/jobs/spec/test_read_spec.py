@@ -14,7 +14,8 @@ COMMON = {
     "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
     "debug", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
-TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every"}
+TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every",
+                  "ema", "ensemble", "metrics"}  # fmt: skip
 MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
 
 
@@ -62,9 +63,9 @@ def test_the_contracts_training_example():
         "inline": None, "builtin": None, "eval_batches": None, "eval_dataset": None, "tokenizer": "bytes",
         "separator": None, "packing": "stream", "args": None,
     }  # fmt: skip
+    assert spec.resolved["precision"] == language()["precision"] | {"accumulation": "float32"}
     same = (
         "mesh",
-        "precision",
         "remat",
         "steps",
         "eval_every",
@@ -124,7 +125,12 @@ def test_whole_numbers_become_floats_where_the_library_wants_them():
             "/mesh/axes",
             {"data": 4, "model": 2},
         ),
-        ({}, "/precision", {"params": "float32", "compute": "float32", "x64": False}),
+        ({}, "/precision", {"params": "float32", "compute": "float32", "accumulation": "float32", "x64": False}),
+        ({"/precision": {"params": "bfloat16"}}, "/precision/accumulation", "float32"),
+        ({}, "/metrics", []),
+        ({"/data/eval_fraction": 0.1}, "/metrics", ["perplexity"]),
+        ({"/ema": {}}, "/ema", {"decay": 0.999}),
+        ({}, "/ensemble", None),
         ({"/precision": {"params": "bfloat16"}}, "/precision/compute", "bfloat16"),
         ({"/init_from": None}, "/init_from", None),
     ],
@@ -150,7 +156,7 @@ def test_memory_and_labels_are_what_a_worker_must_offer():
 
 def test_a_sampler_with_x64_computes_in_it():
     precision = read(edited(schools(), {"/precision": {"x64": True}})).resolved["precision"]
-    assert precision == {"params": "float64", "compute": "float64", "x64": True}
+    assert precision == {"params": "float64", "compute": "float64", "accumulation": "float64", "x64": True}
 
 
 def test_a_block_of_draws_is_no_longer_than_the_run():
@@ -202,9 +208,7 @@ def test_a_sampler_goes_on_with_its_chains():
 @pytest.mark.parametrize(
     ("document", "changes", "expected"),
     [
-        (language, {"/checkpoint/keep_best/metric": "accuracy"}, [("/checkpoint/keep_best/metric", "never_measured")]),
         (language, {"/eval_every": 150}, [("/checkpoint/keep_best/metric", "seldom_measured")]),
-        (text, {"/checkpoint": {"keep_best": {"metric": "eval/loss"}}}, [("/checkpoint/keep_best/metric", "never_measured")]),
         (text, {"/checkpoint": {"every_steps": 500}}, [("/checkpoint/every_steps", "never_reached")]),
         (text, {"/checkpoint": {"every_steps": 20, "keep_every": 33}}, [("/checkpoint/keep_every", "never_reached")]),
         (schools, {"/checkpoint/keep_every": 7}, [("/checkpoint/keep_every", "never_reached")]),

@@ -17,6 +17,7 @@ PARTITION = {
     "param_labels": [{"match": ["*"], "label": "fast"}],
 }
 FILE = {"type": "tokenizers", "dataset": "ds_tokenizer"}
+EVALUATED = {"/data/eval_fraction": 0.1}
 ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
 
 # (document, changes, [(pointer, code), …], part of the message)
@@ -249,6 +250,29 @@ WRONG = [
         [("/optimizer/learning_rate/boundaries_and_scales", "unknown_field")],
         "is not a step number",
     ),
+    (table, {"/metrics": ["acuracy"]}, [("/metrics/0", "unknown_value")], 'did you mean "accuracy"'),
+    (table, {"/metrics": ["accuracy"]}, [("/metrics/0", "requires")], "set data.eval_fraction"),
+    (table, {"/metrics": ["param_norm", "param_norm"]}, [("/metrics/1", "conflict")], "twice"),
+    (table, EVALUATED | {"/metrics": ["mean_squared_error"]}, [("/metrics/0", "conflict")], '"accuracy"'),
+    (table, EVALUATED | {"/metrics": ["top_5_accuracy"]}, [("/metrics/0", "no_effect")], "always 1"),
+    (text, EVALUATED | {"/metrics": ["bits_per_byte"], "/data/tokenizer": "char"}, [("/metrics/0", "conflict")], "perplexity"),
+    (table, EVALUATED | {"/stop/metric": "eval/perplexity"}, [("/stop/metric", "requires")], 'add "perplexity" to metrics'),
+    (table, EVALUATED | {"/stop/metric": "tokens_per_second"}, [("/stop/metric", "unknown_value")], "unknown metric"),
+    (text, {"/checkpoint": {"keep_best": {"metric": "eval/loss"}}}, [("/checkpoint/keep_best/metric", "requires")], "evaluations"),
+    (
+        text,
+        {"/checkpoint": {"keep_best": {"metric": "clipped_fraction"}}},
+        [("/checkpoint/keep_best/metric", "unknown_value")],
+        "unknown metric",
+    ),
+    (table, {"/data/args/weight": "signed"}, [("/data/args/weight", "out_of_range")], "not negative"),
+    (table, {"/data/args/weight": ["height", "weight"]}, [("/data/args/weight", "wrong_shape")], "one number for each row"),
+    (table, {"/data/args/weight": "hieght"}, [("/data/args/weight", "unknown_column")], 'did you mean "height"'),
+    (table, {"/ema": {"decay": 1.0}}, [("/ema/decay", "out_of_range")], "less than 1"),
+    (table, {"/ema": {}, "/optimizer": {"type": "schedule_free_sgd"}}, [("/ema", "conflict")], "leave ema out"),
+    (table, {"/ensemble": 0}, [("/ensemble", "out_of_range")], "at least 1"),
+    (language, {"/ensemble": 2}, [("/ensemble", "incompatible")], "must be as in the job"),
+    (table, {"/precision": {"accumulation": "float64"}}, [("/precision/accumulation", "requires")], "needs precision.x64"),
     (table, {"/data/tokenizer": "bytes"}, [("/data/tokenizer", "conflict")], "leave the tokenizer out"),
     (
         table,
