@@ -1,11 +1,11 @@
 """Meshyard: submit training and sampling jobs, follow them, bring their results home.
 
-    from meshyard import Client
+    import meshyard
 
-    with Client() as client:
+    with meshyard.Client() as client:
         job = client.jobs.submit("job.json")
         client.jobs.wait(job)
-        folder = client.checkpoints.download(job, step="best", to="checkpoints")
+        model = meshyard.load(job, step="best", client=client)
 
 `AsyncClient` offers the same to asyncio. Names are loaded when first used, so that `meshyard --help` waits for none of them.
 """
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ConflictError,
         DownloadCorrupt,
         JobFailed,
+        MissingExtra,
         NoArtifact,
         NoCheckpoint,
         NotFoundError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         Worker,
     )
     from meshyard.retries import Policy
+    from meshyard.trained import load
 
 __all__ = [
     "APIConnectionError",
@@ -87,6 +89,7 @@ __all__ = [
     "JobFailed",
     "MeshyardError",
     "Metrics",
+    "MissingExtra",
     "NoArtifact",
     "NoCheckpoint",
     "NotFoundError",
@@ -105,9 +108,10 @@ __all__ = [
     "Validation",
     "WaitTimedOut",
     "Worker",
+    "load",
 ]
 
-_HOMES = ("meshyard.errors", "meshyard.models", "meshyard.retries", "meshyard.client")
+_HOMES = ("meshyard.errors", "meshyard.models", "meshyard.retries", "meshyard.client", "meshyard.trained")
 
 
 def __getattr__(name: str) -> Any:

@@ -19,11 +19,14 @@ MeshyardError
 ├── NoCheckpoint                    the job has none such
 ├── NoArtifact                      the job has none such
 ├── DownloadCorrupt                 bytes arrived twice with the wrong SHA-256
+├── MissingExtra                    a part of Meshyard is not installed here
 └── ConfigurationInvalid            the client cannot be set up from what it was given
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from jobs.errors import MeshyardError
@@ -169,6 +172,19 @@ class NoCheckpoint(MeshyardError):
 
 class NoArtifact(MeshyardError):
     """The job has no such artifact."""
+
+
+class MissingExtra(MeshyardError):
+    """A part of Meshyard is not installed here; the text says how to install it.
+
+    Args:
+        missing: the module that was looked for.
+        extra: what brings it.
+    """
+
+    def __init__(self, missing: str, extra: str) -> None:
+        program = f"{Path(sys.executable).name} -m pip install"
+        super().__init__(f"{missing} is not installed here: {program} 'meshyard[{extra}]'")
 
 
 class ConfigurationInvalid(MeshyardError):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jobs.errors import JobError, UserFault
+from jobs.programs import card
 from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import NotFinite, Program, State
@@ -66,7 +69,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
             state = _first_state(program, start)
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
-    saver = _saver(talk, outputs, directory, assignment)
+    saver = _saver(talk, outputs, directory, assignment, program)
     try:
         with memory.explained(program, spec, "its steps"):
             end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
@@ -108,13 +111,23 @@ def _compile(talk: Talk, program: Program, state: State) -> None:
     talk.event("compile.finished", seconds=round(talk.ledger.seconds()["compiling"] - before, 3), jax=jax.__version__)
 
 
-def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, Any]) -> Saver:
+def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, Any], program: Program) -> Saver:
     def committed(step: int, measured: dict[str, float]) -> None:
         talk.send({"type": "checkpoint", "step": step, "metrics": measured, "outputs": outputs.names(step)})
 
     folder = directory / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    return Saver(folder, committed, checkpoint.meta_of(assignment["spec"], assignment["mesh_axes"]))
+    return Saver(folder, committed, checkpoint.meta_of(assignment["spec"], assignment["mesh_axes"]), _cards(assignment, program))
+
+
+def _cards(assignment: dict[str, Any], program: Program) -> Callable[[int, dict[str, float]], dict[str, bytes]]:
+    """The files that lie beside each state: its card, and what turns its outputs into a user's words."""
+    spec, axes = assignment["spec"], assignment["mesh_axes"]
+    same = card.describe(assignment["job_id"], spec, axes, program.abstract(), devices.versions())
+    same = card.with_data(same, assignment["dataset"])
+    with tempfile.TemporaryDirectory() as name:
+        companions = {path: (Path(name) / path).read_bytes() for path in program.companions(Path(name))}
+    return lambda step, measured: card.files(same, step, measured) | companions
 
 
 def _fail(talk: Talk, step: int, error: JobError) -> None:

@@ -23,16 +23,12 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from jobs.errors import InfraFault
+from jobs.programs import stored
 from jobs.programs.program import Program, Sections, State, flatten, unflatten
 from worker import devices
 
-CHUNK_BYTES = 32 * 1024 * 1024
-"""Largest piece of an array that is stored as one: a restore onto another mesh then reads little more than it needs."""
-
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
 """States below this size may be written side by side. Larger ones wait their turn or are skipped."""
-
-PARAMETERS = ("params", "batch_stats")
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,17 @@ class Saver:
         folder: where `{step}` folders go.
         committed: called from a background thread with each step that is whole on disk and its measurements.
         meta: what to keep beside each state: texts by name.
+        beside: files that lie beside the state of a step and its measurements, by name.
     """
 
-    def __init__(self, folder: Path, committed: Callable[[int, dict[str, float]], None], meta: dict[str, str]) -> None:
-        self._folder, self._committed, self._meta = folder, committed, meta
+    def __init__(
+        self,
+        folder: Path,
+        committed: Callable[[int, dict[str, float]], None],
+        meta: dict[str, str],
+        beside: Callable[[int, dict[str, float]], dict[str, bytes]] = lambda _step, _measured: {},
+    ) -> None:
+        self._folder, self._committed, self._meta, self._beside = folder, committed, meta, beside
         self._pending: queue.Queue[tuple[int, dict[str, float], Any] | None] = queue.Queue()
         self._in_flight = 0
         self.durable = -1
@@ -91,7 +94,7 @@ class Saver:
         self._last = time.monotonic()
         try:
             self._probe(state.step)
-            with _context():
+            with stored.context():
                 response = ocp.save_checkpointables_async(str(self._folder / str(state.step)), parts, overwrite=True)
         except Exception as error:  # noqa: BLE001  (the same edge as in the background: a folder may refuse us at once or later)
             self._fail(state.step, error)
@@ -119,6 +122,8 @@ class Saver:
             step, measured, response = entry
             try:
                 response.result()
+                for name, content in self._beside(step, measured).items():
+                    (self._folder / str(step) / name).write_bytes(content)
                 self.durable = step
                 self._committed(step, measured)
             except Exception as error:  # noqa: BLE001  (whatever went wrong in the background must reach the loop)
@@ -156,7 +161,7 @@ def restore(folder: Path, program: Program) -> State:
     """
     target = {name: flatten(section) for name, section in program.abstract().items()}
     try:
-        with _context():
+        with stored.context():
             found = ocp.load_checkpointables(str(folder), {"state": target, "data": None, "meta": None})
     except Exception as error:
         raise InfraFault("checkpoint_corrupt", f"the checkpoint cannot be read: {str(error)[:500]}") from error
@@ -167,9 +172,8 @@ def restore(folder: Path, program: Program) -> State:
 def restore_parameters(folder: Path, program: Program) -> State:
     """A fresh state with the parameters (and batch statistics) of a checkpoint."""
     fresh = program.init()
-    wanted = {name: flatten(tree) for name, tree in program.abstract().items() if name in PARAMETERS}
-    with _context(partial=True):
-        found = ocp.load_checkpointables(str(folder), {"state": wanted})["state"]
+    wanted = {name: flatten(tree) for name, tree in program.abstract().items() if name in stored.PARAMETERS}
+    found = stored.read(folder, wanted)
     taken: Sections = {name: unflatten(fresh.sections[name], found[name]) for name in wanted}
     return program.adopt(fresh, taken)
 
@@ -182,14 +186,3 @@ def meta_of(spec: dict[str, Any], axes: dict[str, int]) -> dict[str, str]:
         "mesh_axes": json.dumps(axes),
         "versions": json.dumps(devices.versions(), sort_keys=True),
     }
-
-
-def _context(*, partial: bool = False) -> ocp.Context:
-    context = ocp.Context()
-    context.array.saving.use_ocdbt = False
-    context.array.saving.use_zarr3 = True
-    context.array.saving.use_replica_parallel = False
-    context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
-    if partial:
-        context.pytree.loading.partial_load = True
-    return context

@@ -150,6 +150,10 @@ class McmcProgram:
         mixed = stop["max_r_hat"] is None or measured.get("r_hat/max", np.inf) <= stop["max_r_hat"]
         return "converged" if enough and mixed else None
 
+    def companions(self, folder: Path) -> list[str]:
+        """A sampler's state needs nothing beside it."""
+        return []
+
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
         """The posterior table and diagnostics; the draws as NetCDF."""
         observed = {name: np.asarray(array) for name, array in self.data.items()}

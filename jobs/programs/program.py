@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -169,6 +170,10 @@ class Program(Protocol):
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
         """The reason to stop early at this step, or None: a function of the run so far alone, so that a resumed run agrees."""
+        ...
+
+    def companions(self, folder: Path) -> list[str]:
+        """Write the files that a user of a saved state needs beside it; gives their names."""
         ...
 
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:

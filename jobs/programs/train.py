@@ -180,6 +180,10 @@ class TrainProgram:
         since = len(values) - 1 - values.index(best(values)) if values else 0
         return "patience" if since >= stop["patience"] else None
 
+    def companions(self, folder: Path) -> list[str]:
+        """A character model's vocabulary."""
+        return self.objective.write_artifacts(folder)
+
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
         """`final` and `best` measurements; a character model's vocabulary as an artifact."""
         keep = self.spec["checkpoint"]["keep_best"] or {

@@ -70,7 +70,7 @@ def get_checkpoint(
     A folder goes to TO/{step}; a tar or safetensors file to TO itself.
     """
     job_id = resolve(session.client, job)
-    checkpoint = session.client.checkpoints.find(job_id, _which(step))
+    checkpoint = session.client.checkpoints.find(job_id, which(step))
     with bytes_bar(session, f"step {checkpoint.step}", checkpoint.bytes if form is Form.FOLDER else None) as on_bytes:
         if form is Form.FOLDER:
             path = session.client.checkpoints.download(job_id, checkpoint.step, to or Path(), on_bytes=on_bytes)
@@ -79,7 +79,8 @@ def get_checkpoint(
     return _landed(path, {"object": "checkpoint", "job": job_id, "step": checkpoint.step, "path": str(path)})
 
 
-def _which(text: str) -> Which:
+def which(text: str) -> Which:
+    """The checkpoint that `--step` names. Raises UsageFault."""
     if text == "latest" or text == "best":  # noqa: PLR1714 - so that the type narrows
         return text
     if not text.isdecimal():

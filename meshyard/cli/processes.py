@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.errors import MeshyardError
 from meshyard.cli.answer import Answer
 from meshyard.cli.command import carry_out
 from meshyard.cli.report import UsageFault
 from meshyard.cli.session import Session
+from meshyard.errors import MissingExtra
 
 if TYPE_CHECKING:
     from service.settings import Settings as ServiceSettings
@@ -46,10 +45,6 @@ CodeOption = Annotated[
     str | None,
     _option("--code", "Take code of users: off (the default), on, or uncontained where this machine cannot contain it.", "CODE"),
 ]
-
-
-class MissingExtra(MeshyardError):
-    """A part of Meshyard is not installed here."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -177,5 +172,4 @@ def _with_extra(extra: str, body: Callable[[], Any]) -> int:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in OWN_PACKAGES:
             raise
-        program = f"{Path(sys.executable).name} -m pip install"
-        raise MissingExtra(f"{missing} is not installed here: {program} 'meshyard[{extra}]'") from error
+        raise MissingExtra(missing, extra) from error

@@ -14,8 +14,9 @@ from meshyard.operations import Resource, iteration, operation
 NAMES = """
 APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuthenticationError
 BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File Job
-JobFailed MeshyardError Metrics NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy Problem ProblemItem
-Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Worker
+JobFailed MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy Problem
+ProblemItem Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Worker
+load
 """
 OPERATIONS = {
     "jobs": "attempts cancel checkpoint clone delete events follow_logs get list logs metrics pause result resume retry submit"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import meshyard
 from meshyard import Client
 from meshyard.local import LocalStack, Running
 from tests import specs
@@ -83,6 +85,14 @@ def test_a_checkpoint_comes_home_whole_in_every_form(client: Client, trained: st
     tensors = load_file(client.checkpoints.download_archive(trained, 400, to=tmp_path / "p.safetensors", format="safetensors"))
     assert tensors["blocks.0.attention.qkv.kernel"].shape == (32, 3, 8, 4)
     assert list(tensors) == sorted(tensors)
+    assert "| eval/loss |" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_a_trained_model_comes_home_ready_to_call(client: Client, trained: str, tmp_path: Path) -> None:
+    model = meshyard.load(trained, "latest", client=client, to=tmp_path)
+    tensors = load_file(client.checkpoints.download_archive(trained, 400, to=tmp_path / "p.safetensors", format="safetensors"))
+    np.testing.assert_array_equal(model.embed.embedding.get_value(), tensors["embed.embedding"])
+    assert model(np.zeros((1, 16), np.int32)).shape == (1, 16, 256)
 
 
 def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_path: Path) -> None:

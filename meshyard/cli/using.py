@@ -1,0 +1,144 @@
+"""`generate` and `predict`: trained models at work, on this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshyard.cli.answer import Answer
+from meshyard.cli.command import command
+from meshyard.cli.files import which
+from meshyard.cli.jobref import resolve
+from meshyard.cli.report import UsageFault
+from meshyard.cli.session import Output, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobs.programs.trained import Trained
+
+SUFFIXES = (".csv", ".json", ".npz")
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="As everywhere, or the folder of a downloaded checkpoint.", show_default=False)
+]
+StepOption = Annotated[
+    str | None, typer.Option("--step", help="latest, best, or a number.", show_default="best, if one was measured")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    panel = "Using what was trained"
+    shown = (
+        'meshyard generate char-lm --prompt "ROMEO:" --tokens 200 --temperature 0.8 --top-k 40',
+        "meshyard generate ./checkpoints/400 --temperature 0 -o json",
+    )
+    command(app, "generate", *shown, panel=panel)(generate)
+    shown = ("meshyard predict iris flowers.csv", "meshyard predict @last rows.parquet --to predictions.npz")
+    command(app, "predict", *shown, panel=panel)(predict)
+
+
+def generate(
+    session: Session,
+    job: ModelArgument,
+    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.")] = "\n",
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="How many to draw.")] = 200,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token each time.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw among so many of the likeliest only.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The same text again for the same seed.")] = 0,
+    step: StepOption = None,
+) -> Answer:
+    """Have a language model go on with a text, computed here from its checkpoint."""
+    trained = _trained(session, job, step)
+    from jobs.programs.generation import Sampling, generate
+
+    pieces = generate(trained, prompt, Sampling(tokens, temperature, top_k, seed))
+    text = "".join(_shown(pieces, prompt) if session.output is Output.TABLE else pieces)
+    document = {"object": "generation", "job": trained.card["job"], "step": trained.card["step"], "prompt": prompt, "text": text}
+    return Answer(document, [text])
+
+
+def _shown(pieces: Iterator[str], prompt: str) -> Iterator[str]:
+    """The same pieces, each put on standard output as it comes."""
+    sys.stdout.write(prompt)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        yield piece
+    sys.stdout.write("\n")
+
+
+def predict(
+    session: Session,
+    job: ModelArgument,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="CSV, Parquet, JSON Lines or npz with x in it.",
+        ),
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--to", "-d", help="File for the predictions: .csv, .json or .npz.", show_default=False)
+    ] = None,
+    step: StepOption = None,
+) -> Answer:
+    """Have a model predict every row of a file, computed here from its checkpoint."""
+    if to is not None and to.suffix.lower() not in SUFFIXES:
+        raise UsageFault(f"--to {to}: name it {', '.join(SUFFIXES)}")
+    trained = _trained(session, job, step)
+    from jobs.programs.prediction import predict_file
+
+    arrays = predict_file(trained, data)
+    document = {"object": "predictions", "job": trained.card["job"], "step": trained.card["step"], "rows": len(arrays["output"])}
+    if to is None:
+        return Answer(document | _listed(arrays), show=lambda: _csv(arrays))
+    _write(to, arrays, document)
+    return Answer(document | {"path": str(to)}, [str(to)], lambda: str(to))
+
+
+def _trained(session: Session, job: str, step: str | None) -> Trained:
+    from meshyard.trained import fetch, numerical
+
+    programs = numerical()
+    if Path(job).is_dir():
+        return programs.load(Path(job))
+    return programs.load(fetch(resolve(session.client, job), None if step is None else which(step), client=session.client))
+
+
+def _listed(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def _csv(arrays: dict[str, Any]) -> str:
+    """A column for each number; arrays of more than one axis are spread over numbered ones."""
+    columns: dict[str, Any] = {}
+    for name, array in arrays.items():
+        flat = array.reshape(len(array), -1)
+        spread = {name: flat[:, 0]} if array.ndim == 1 else {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
+        columns |= spread
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    return sink.getvalue()
+
+
+def _write(to: Path, arrays: dict[str, Any], document: dict[str, Any]) -> None:
+    import json
+
+    import numpy as np
+
+    if to.suffix.lower() == ".npz":
+        np.savez(to, allow_pickle=False, **arrays)
+    else:
+        to.write_text(_csv(arrays) if to.suffix.lower() == ".csv" else json.dumps(document | _listed(arrays)) + "\n")
