@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pa_compute
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -24,6 +25,7 @@ from jobs.errors import UserFault
 from jobs.spec import builtin
 
 Batch = dict[str, np.ndarray]
+compute: Any = pa_compute  # pyarrow ships no types
 READ_THREADS = 1
 PREFETCH = 4
 SHUFFLE_ROUNDS = 4
@@ -171,8 +173,20 @@ def read_columns(path: Path, form: str) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     table = _read_table(path, form)
-    numeric = [name for name in table.column_names if _is_number(table.schema.field(name).type)]
-    return {name: table[name].to_numpy() for name in numeric}
+    found = {name: _as_array(table[name]) for name in table.column_names}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def _as_array(column: Any) -> np.ndarray | None:
+    """A column of numbers, or of arrays of numbers of one shape; None for any other."""
+    values, shape = column.combine_chunks(), [len(column)]
+    while pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type):
+        flat = values.flatten()
+        width = len(flat) // max(1, len(values))
+        if values.null_count or compute.any(compute.not_equal(compute.list_value_length(values), width)).as_py():
+            return None
+        values, shape = flat, [*shape, width]
+    return values.to_numpy(zero_copy_only=False).reshape(shape) if _is_number(values.type) else None
 
 
 def read_texts(path: Path, form: str, column: str) -> list[str]:

@@ -21,6 +21,7 @@ from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
 from jobs.programs.packing import sequences
+from jobs.programs.rows import check_rows
 from jobs.programs.tokens import Corpus, read_corpus
 from jobs.spec.binding import WEIGHT
 
@@ -198,7 +199,10 @@ def _over_data(spec: dict[str, Any], layout: Layout, path: Path | None, form: st
             raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
         return NextToken(spec, layout, read_corpus(path, form or "text", data, beside))
     bound = datasets.bind(datasets.columns_of(data, path, form), data["args"] or {"x": "x", "y": "y"})
-    return Supervised(spec, layout, bound, _held_out_columns(data, beside))
+    rest = _held_out_columns(data, beside)
+    check_rows(bound, spec)
+    check_rows(rest or {}, spec, "/data/eval_dataset")
+    return Supervised(spec, layout, bound, rest)
 
 
 def zeros_like(source: datasets.Source, size: int) -> datasets.Batch:

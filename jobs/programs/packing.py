@@ -102,7 +102,7 @@ def sequences(corpus: Corpus, packing: str, context: int, vocab_size: int | None
         UserFault: a part is too short, or holds a token that the model has not.
     """
     parts = [corpus.train] + ([] if corpus.rest is None else [corpus.rest])
-    for part in parts if vocab_size is not None else ():
+    for part in parts:
         _check_vocabulary(part, vocab_size)
     rest = None if corpus.rest is None else _held_out(corpus.rest, packing, context)
     values = corpus.train.values
@@ -122,9 +122,9 @@ def _held_out(part: Tokens, packing: str, context: int) -> Packed:
     return rest
 
 
-def _check_vocabulary(part: Tokens, vocab_size: int) -> None:
+def _check_vocabulary(part: Tokens, vocab_size: int | None) -> None:
     largest = int(part.values.max()) if len(part.values) else 0
-    if largest >= vocab_size:
+    if vocab_size is not None and largest >= vocab_size:
         row = int(np.searchsorted(part.starts, int(np.argmax(part.values)), side="right"))
         detail = f"document {row} holds token {largest}, and the model has {vocab_size}: vocab_size must be at least {largest + 1}"
         raise UserFault("dataset_invalid", detail, "/model/vocab_size")

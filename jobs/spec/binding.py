@@ -48,6 +48,13 @@ class Argument:
         """The greatest value; infinite where none is known."""
         return max((column.maximum for column in self.columns if column.maximum is not None), default=-math.inf)
 
+    def row_of(self, value: float) -> str:
+        """Words that tell in which row the least or the greatest value stands; none where it is not known."""
+        places = [(column.minimum, column.minimum_row) for column in self.columns]
+        places += [(column.maximum, column.maximum_row) for column in self.columns]
+        row = next((row for held, row in places if held == value and row is not None), None)
+        return "" if row is None else f" (row {row})"
+
     @property
     def is_integer(self) -> bool:
         """Whether all values are integers, or true and false."""
@@ -144,14 +151,31 @@ def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, 
 
 def _faults_of_column(column: ColumnFacts, pointer: str) -> Iterator[Issue]:
     if not column.dtype.startswith(("int", "uint", "float", "bool")):
-        yield Issue(
-            pointer, "not_numeric", f"{quoted(column.name)} does not hold numbers: name a numeric column, or encode this one"
-        )
+        yield Issue(pointer, "ragged" if column.dtype == "ragged" else "not_numeric", _oddity(column))
     elif column.missing:
-        detail = f"{quoted(column.name)} has {count_of(column.missing, 'missing value')}: drop those rows, or fill them in"
-        yield Issue(pointer, "missing_values", detail)
+        yield Issue(pointer, "missing_values", told_missing(column))
     elif not column.shape:
         yield Issue(pointer, "wrong_shape", f"{quoted(column.name)} is a single number, and an argument needs rows")
+
+
+def told_missing(column: ColumnFacts) -> str:
+    """What to say of a column with gaps."""
+    first = f"the first in row {column.missing_row}" if column.missing > 1 else f"in row {column.missing_row}"
+    where = f", {first}" if column.missing_row is not None else ""
+    return f"{quoted(column.name)} has {count_of(column.missing, 'missing value')}{where}: drop those rows, or fill them in"
+
+
+def _oddity(column: ColumnFacts) -> str:
+    name = quoted(column.name)
+    where = (
+        f"row {column.odd_row} holds {column.odd}"
+        if column.dtype == "ragged"
+        else f"row {column.odd_row} holds {quoted(column.odd)}"
+    )
+    if column.dtype == "ragged":
+        return f"the arrays of {name} differ in shape: {where}; make them equally long"
+    because = f": {where}" if column.odd_row is not None else ""
+    return f"{name} does not hold numbers{because}; mend that row, name a numeric column, or encode this one"
 
 
 def _argument(name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts]) -> Argument:

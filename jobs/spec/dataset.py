@@ -14,10 +14,13 @@ class ColumnFacts:
 
     Attributes:
         name: as in the file.
-        dtype: NumPy's name of it (`float32`, `int64`, `bool`), or `string` for anything that is not a number.
+        dtype: NumPy's name of it (`float32`, `int64`, `bool`), `ragged` for arrays of unequal
+            shapes, or `string` for anything else.
         shape: whole shape, rows first: `[434]` for a column of a table of 434 rows.
         minimum, maximum: over all finite values of a numeric column; None otherwise.
         missing: how many values are null or NaN.
+        minimum_row, maximum_row, missing_row: the first row in which each of these stands, counted from 1 without a header.
+        odd_row, odd: the first row that keeps the column from being numbers, and what it holds.
     """
 
     name: str
@@ -26,6 +29,11 @@ class ColumnFacts:
     minimum: float | None = None
     maximum: float | None = None
     missing: int = 0
+    minimum_row: int | None = None
+    maximum_row: int | None = None
+    missing_row: int | None = None
+    odd_row: int | None = None
+    odd: str | None = None
 
 
 @dataclass(frozen=True)

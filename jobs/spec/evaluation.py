@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
-from jobs.spec.binding import Binding
+from jobs.spec.binding import Binding, told_missing
 from jobs.spec.dataset import ColumnFacts, DatasetFacts
-from jobs.spec.pointers import count_of, quoted
+from jobs.spec.pointers import quoted
 from jobs.spec.text import Corpus
 
 POINTER = "/data/eval_dataset"
@@ -42,10 +42,10 @@ def _faults_of_columns(binding: Binding, facts: DatasetFacts) -> Iterator[Issue]
 
 
 def _fault(wanted: ColumnFacts, found: ColumnFacts | None, *, is_label: bool) -> str | None:
-    if found is None or found.dtype == "string":
+    if found is None or found.dtype in ("string", "ragged"):
         return f"must have a column of numbers {quoted(wanted.name)}, as the data to learn from has"
     if found.missing:
-        return f"{quoted(wanted.name)} has {count_of(found.missing, 'missing value')} there: drop those rows, or fill them in"
+        return f"there {told_missing(found)}"
     if found.shape[1:] != wanted.shape[1:]:
         return f"a row of {quoted(wanted.name)} has shape {found.shape[1:]} there, and {wanted.shape[1:]} in the data to learn from"
     if is_label and not found.dtype.startswith(("int", "uint", "bool")):

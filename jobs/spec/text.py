@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec.binding import told_missing
 from jobs.spec.data import TOKENIZERS, TrainData, part_sizes
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts, TokenizerFacts
 from jobs.spec.imports import is_own
@@ -68,8 +69,7 @@ def _fault(name: str, facts: DatasetFacts, texts: Mapping[str, ColumnFacts]) -> 
     if name not in texts:
         return Issue("/data/args/text", "not_text", f"{quoted(name)} holds no texts: {nearest(name, texts)}")
     if texts[name].missing:
-        detail = f"{quoted(name)} has {count_of(texts[name].missing, 'missing value')}: drop those rows, or fill them in"
-        return Issue("/data/args/text", "missing_values", detail)
+        return Issue("/data/args/text", "missing_values", told_missing(texts[name]))
     return None
 
 

@@ -80,7 +80,8 @@ def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issu
             yield Issue("/model/out_features", "mismatch", detail)
         low, high = targets.get("minimum"), targets.get("maximum")
         if low is not None and (y.minimum < low or y.maximum > high):
-            detail = f"loss {loss['type']} takes targets from {low} to {high}, and these go from {y.minimum:g} to {y.maximum:g}"
+            least, most = f"{y.minimum:g}{y.row_of(y.minimum)}", f"{y.maximum:g}{y.row_of(y.maximum)}"
+            detail = f"loss {loss['type']} takes targets from {low} to {high}, and these go from {least} to {most}"
             yield Issue(y.pointer, "out_of_range", f"{detail}: scale them, or use another loss")
 
 
@@ -95,11 +96,14 @@ def _check_labels(model: Named, loss: Named, y: Argument) -> Iterator[Issue]:
             "/model/out_features", "out_of_range", f"must be at least 2 with loss {loss['type']}: one output for each class"
         )
     elif y.minimum < 0:
-        yield Issue(y.pointer, "out_of_range", f"labels count from 0, and the least of these is {y.minimum:g}")
-    elif y.maximum >= outputs:
-        detail = (
-            f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {int(y.maximum)}, and each class takes one output"
+        yield Issue(
+            y.pointer,
+            "out_of_range",
+            f"labels count from 0, and the least of these is {y.minimum:g}{y.row_of(y.minimum)}: number the classes from 0",
         )
+    elif y.maximum >= outputs:
+        most = f"{int(y.maximum)}{y.row_of(y.maximum)}"
+        detail = f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {most}, and each class takes one output"
         yield Issue("/model/out_features", "too_small", detail)
 
 

@@ -25,7 +25,11 @@ UNPACKED_TIMES = 4
 
 
 class Column(BaseModel):
-    """A column of a table, or an array of an archive. `minimum` and `maximum` are over its finite values."""
+    """A column of a table, or an array of an archive. `minimum` and `maximum` are over its finite values.
+
+    Rows count from 1, without a header: where the least, the greatest and the first missing value stand. `odd_row` is the first row
+    that keeps the column from being numbers, and `odd` tells what it holds.
+    """
 
     name: str
     dtype: str
@@ -33,6 +37,11 @@ class Column(BaseModel):
     minimum: float | None
     maximum: float | None
     missing: int
+    minimum_row: int | None
+    maximum_row: int | None
+    missing_row: int | None
+    odd_row: int | None
+    odd: str | None
 
 
 class TextSummary(BaseModel):

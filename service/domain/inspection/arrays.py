@@ -120,8 +120,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ColumnFac
         if dtype.kind in "US":
             _skip(stream)
             return ColumnFacts(name, "string", shape)
-        span = _span(stream, dtype)
-    return ColumnFacts(name, dtype.name, shape, span.minimum, span.maximum, span.nans)
+        span = _span(stream, dtype, math.prod(shape[1:]))
+    rows = (span.minimum_row, span.maximum_row, span.nan_row)
+    return ColumnFacts(name, dtype.name, shape, span.minimum, span.maximum, span.nans, *rows)
 
 
 def _header(stream: IO[bytes], name: str) -> tuple[list[int], np.dtype[Any]]:
@@ -139,10 +140,13 @@ def _header(stream: IO[bytes], name: str) -> tuple[list[int], np.dtype[Any]]:
     return list(shape), dtype
 
 
-def _span(stream: IO[bytes], dtype: np.dtype[Any]) -> Span:
-    span = Span()
+def _span(stream: IO[bytes], dtype: np.dtype[Any], width: int) -> Span:
+    """What the values of an array span. `width`: how many a row has."""
+    span, before = Span(), 0
     while block := stream.read(BLOCK_ITEMS * dtype.itemsize):
-        span.add(np.frombuffer(block, dtype))
+        values = np.frombuffer(block, dtype)
+        span.add(values, lambda place, before=before: (before + place) // width + 1)
+        before += len(values)
     return span
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -47,22 +48,42 @@ def joined(one: Kind, other: Kind) -> Kind | None:
 
 
 class Span:
-    """Least and greatest finite value seen, and how many were NaN."""
+    """Least and greatest finite value seen, how many were NaN, and in which row each stands first."""
 
     def __init__(self) -> None:
         self._least, self._greatest = math.inf, -math.inf
+        self.minimum_row: int | None = None
+        self.maximum_row: int | None = None
+        self.nan_row: int | None = None
         self.nans = 0
 
-    def add(self, values: np.ndarray[Any, Any]) -> None:
-        """Take in an array of numbers or booleans, of any shape."""
-        if values.dtype.kind == "f":
-            finite = np.isfinite(values)
-            if not finite.all():
-                self.nans += int(np.isnan(values).sum())
-                values = values[finite]
-        if values.size:
-            self._least = min(self._least, float(values.min()))
-            self._greatest = max(self._greatest, float(values.max()))
+    def add(self, values: np.ndarray[Any, Any], row_of: Callable[[int], int]) -> None:
+        """Take in numbers or booleans.
+
+        Args:
+            values: of any shape.
+            row_of: the row in which a value stands, by its place among them.
+        """
+        values = values.reshape(-1)
+        if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+            self._add_nans(np.flatnonzero(np.isnan(values)), row_of)
+            places = np.flatnonzero(finite)
+            self._add_finite(values[places], lambda place: row_of(int(places[place])))
+        else:
+            self._add_finite(values, row_of)
+
+    def _add_nans(self, places: np.ndarray[Any, Any], row_of: Callable[[int], int]) -> None:
+        self.nans += len(places)
+        if self.nan_row is None and len(places):
+            self.nan_row = row_of(int(places[0]))
+
+    def _add_finite(self, values: np.ndarray[Any, Any], row_of: Callable[[int], int]) -> None:
+        if not values.size:
+            return
+        if (least := float(values.min())) < self._least:
+            self._least, self.minimum_row = least, row_of(int(values.argmin()))
+        if (greatest := float(values.max())) > self._greatest:
+            self._greatest, self.maximum_row = greatest, row_of(int(values.argmax()))
 
     @property
     def minimum(self) -> float | None:

@@ -35,8 +35,7 @@ class Table:
         check_names(list(self._columns))
         for name, column in self._columns.items():
             if name in names:
-                array = block[name].combine_chunks()
-                column.add(*as_typed(array), array.null_count)
+                column.add(block[name].combine_chunks(), as_typed)
             else:
                 column.skip(block.num_rows)
         self.rows += block.num_rows
@@ -142,7 +141,9 @@ def _fault(block: bytes, before: int) -> str | None:
 
 
 def _type_fault(block: bytes, before: int, error: Exception) -> str:
-    # pyarrow counts rows from the start of what it was given.
-    complaint = brief(error).partition(" in row ")[0]
-    lines = len(block.rstrip().split(b"\n"))
-    return f"lines {before + 1} to {before + lines}: {complaint}"
+    # pyarrow counts rows from the start of what it was given, and no blank lines.
+    complaint, _, row = brief(error).rpartition(" in row ")
+    numbers = [number for number, line in enumerate(block.split(b"\n"), start=before + 1) if line.strip()]
+    if row.isdecimal() and int(row) < len(numbers):
+        return f"line {numbers[int(row)]}: {complaint}"
+    return f"lines {numbers[0]} to {numbers[-1]}: {complaint or row}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from csv import reader as csv_reader
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,44 +19,150 @@ from service.domain.inspection.columns import Facts, Kind, Span, brief, check_na
 BATCH_ROWS = 65_536
 MAX_UNPACKED = 2**62
 FEW = 8
+MOST_LOOKED_AT = 1_000_000
+NUMERIC = (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER)
+Understand = Callable[[Any], tuple[Kind, Any]]
 MISCOUNTED = re.compile(r"CSV parse error: (?:Row #\d+: )?Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
 class Gathered:
-    """One column: the kind of its values so far, their span, and how many are missing."""
+    """One column: the kind of its values so far, their span, how many are missing, and the rows that stand out."""
 
     def __init__(self, name: str, *, mixed: bool) -> None:
         self._name, self._mixed = name, mixed
         self._kind = Kind.NOTHING
         self._span = Span()
-        self._missing = 0
+        self._shape: list[int] | None = None
+        self._rows = self._missing = 0
+        self._missing_row: int | None = None
+        self._odd: tuple[int, str] | None = None
 
-    def add(self, kind: Kind, values: Any, missing: int) -> None:
-        """Take in one block.
+    def add(self, array: Any, understand: Understand) -> None:
+        """Take in one block, a pyarrow array. `understand`: what its values that are there stand for."""
+        places = _places(array, valid=True)
+        rows = places + self._rows + 1
+        try:
+            flat = flatten(array.drop_null())
+        except Ragged as found:
+            self._note(int(rows[found.row]), found.detail)
+            flat = None
+        if flat is not None:
+            self._add_flat(flat, rows, understand)
+        self._skipped(_places(array, valid=False))
+        self._rows += len(array)
 
-        Args:
-            kind: of the block's values.
-            values: the ones that are there, a pyarrow array; read only where they are numbers or booleans.
-            missing: how many are not.
-        """
+    def _add_flat(self, flat: Flat, rows: np.ndarray[Any, Any], understand: Understand) -> None:
+        kind, values = understand(flat.values)
         both = joined(self._kind, kind)
         if both is None and not self._mixed:
             raise refuse(f"Column {shown(self._name)} holds values of different types; make them all numbers or all text.")
         self._kind = both or Kind.TEXT
-        self._missing += missing
-        if self._kind in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER) and len(values):
-            self._span.add(np.asarray(values.to_numpy(zero_copy_only=False)))
+        if len(rows) and self._shape not in (None, flat.shape):
+            self._note(int(rows[0]), f"an array of shape {flat.shape} where the rows before have {self._shape}")
+        self._shape = self._shape or (flat.shape if len(rows) else None)
+        if kind in NUMERIC and len(values):
+            width = max(1, len(values) // len(rows))
+            self._span.add(np.asarray(values.to_numpy(zero_copy_only=False)), lambda place: int(rows[place // width]))
+        elif kind == Kind.TEXT and len(rows) and flat.shape == [] and self._odd is None:
+            place = first_text(values)
+            self._note(int(rows[place]), held(values[place]))
 
     def skip(self, rows: int) -> None:
         """Take in a block in which the column does not occur."""
-        self._missing += rows
+        self._skipped(np.arange(rows))
+        self._rows += rows
+
+    def _skipped(self, places: np.ndarray[Any, Any]) -> None:
+        self._missing += len(places)
+        if self._missing_row is None and len(places):
+            self._missing_row = self._rows + int(places[0]) + 1
+
+    def _note(self, row: int, what: str) -> None:
+        self._odd = self._odd or (row, what)
 
     def facts(self, rows: int, dtype: str | None = None) -> ColumnFacts:
         """The column after its last block. `dtype`: where the file itself says it."""
-        if self._kind in (Kind.TEXT, Kind.NOTHING):
-            return ColumnFacts(self._name, dtype or "string", [rows], missing=self._missing)
+        shape = [rows, *(self._shape or [])]
+        ragged = self._odd is not None and self._kind != Kind.TEXT
+        odd_row, odd = self._odd or (None, None)
+        if ragged or self._kind in (Kind.TEXT, Kind.NOTHING):
+            told = "ragged" if ragged else dtype or "string"
+            rows_told = (None, None, self._missing_row, odd_row, odd)
+            return ColumnFacts(self._name, told, [rows], None, None, self._missing, *rows_told)
         span = self._span
-        return ColumnFacts(self._name, dtype or self._kind.value, [rows], span.minimum, span.maximum, self._missing + span.nans)
+        missing_row = min((row for row in (self._missing_row, span.nan_row) if row is not None), default=None)
+        missing, told = self._missing + span.nans, dtype or self._kind.value
+        places = (span.minimum_row, span.maximum_row, missing_row)
+        return ColumnFacts(self._name, told, shape, span.minimum, span.maximum, missing, *places)
+
+
+class Ragged(Exception):
+    """Arrays of unequal shapes: the place of the first that differs, and how."""
+
+    def __init__(self, row: int, detail: str) -> None:
+        super().__init__(detail)
+        self.row, self.detail = row, detail
+
+
+class Flat(NamedTuple):
+    """The values of a column without nulls, and the shape of what stands in a row."""
+
+    values: Any
+    shape: list[int]
+
+
+def flatten(array: Any) -> Flat:
+    """Take arrays of equal shape apart. Raises Ragged where they are not."""
+    shape: list[int] = []
+    rows = len(array)
+    while is_list(array.type) and len(array):
+        lengths = np.asarray(compute.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False))
+        different = np.flatnonzero(lengths != lengths[0])
+        if len(different) or lengths[0] <= 0:
+            place = int(different[0]) if len(different) else 0
+            row = place // max(1, len(array) // rows)
+            raise Ragged(row, f"an array of {max(0, int(lengths[place]))} where the ones before have {max(0, int(lengths[0]))}")
+        shape.append(int(lengths[0]))
+        array = array.flatten()
+    if shape and array.null_count:
+        raise Ragged(int(_places(array, valid=False)[0]) * rows // len(array), "an array with a missing value")
+    return Flat(array, shape)
+
+
+def is_list(declared: Any) -> bool:
+    """Whether a pyarrow type is one of arrays."""
+    return types.is_list(declared) or types.is_large_list(declared) or types.is_fixed_size_list(declared)
+
+
+def is_bytes(declared: Any) -> bool:
+    """Whether a pyarrow type is one of texts or bytes."""
+    kinds = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_one(declared) for is_one in kinds)
+
+
+def first_text(values: Any) -> int:
+    """The place of the first value that is not the spelling of a number."""
+    for place in range(min(len(values), MOST_LOOKED_AT)):
+        try:
+            float(values[place].as_py())
+        except (TypeError, ValueError):
+            return place
+    return 0
+
+
+def held(value: Any) -> str:
+    """A value from a file, short and without what no database takes."""
+    try:
+        return str(value.as_py())[:60].replace("\x00", "\ufffd")
+    except ValueError:
+        return "what is not text"
+
+
+def _places(array: Any, *, valid: bool) -> np.ndarray[Any, Any]:
+    if not array.null_count:
+        return np.arange(len(array) if valid else 0)
+    chosen = array.is_valid() if valid else array.is_null()
+    return np.flatnonzero(np.asarray(chosen.to_numpy(zero_copy_only=False)))
 
 
 def inspect_csv(stream: BinaryIO) -> Facts:
@@ -99,14 +205,14 @@ def inspect_parquet(stream: BinaryIO, unpacked_bytes: int) -> Facts:
 
 def _open_parquet(stream: BinaryIO) -> Any:
     # Texts stay as the dictionary they are stored as: one long text, repeated, would unpack to any size.
-    texts = [field.name for field in parquet.read_schema(stream) if kind_of(field.type) == Kind.TEXT]
+    texts = [field.name for field in parquet.read_schema(stream) if is_bytes(field.type)]
     stream.seek(0)
     return parquet.ParquetFile(stream, read_dictionary=texts, page_checksum_verification=True)
 
 
 def as_typed(array: Any) -> tuple[Kind, Any]:
-    """What a column of declared type holds: its kind, and the values that are there."""
-    return kind_of(array.type), array.drop_null()
+    """What a column of declared type holds: its kind, and its values."""
+    return kind_of(array.type), array
 
 
 def kind_of(declared: Any) -> Kind:
@@ -121,7 +227,9 @@ def kind_of(declared: Any) -> Kind:
 
 
 def dtype_of(declared: Any) -> str:
-    """NumPy's name of a pyarrow type of numbers, `string` for all others."""
+    """NumPy's name of a pyarrow type of numbers, or of arrays of them; `string` for all others."""
+    while is_list(declared):
+        declared = declared.value_type
     if kind_of(declared) in (Kind.NOTHING, Kind.TEXT):
         return "string"
     return np.dtype(declared.to_pandas_dtype()).name
@@ -130,26 +238,25 @@ def dtype_of(declared: Any) -> str:
 def _read_batches(
     batches: Iterable[Any],
     columns: list[Gathered],
-    understand: Callable[[Any], tuple[Kind, Any]],
+    understand: Understand,
     unpacked_bytes: int = MAX_UNPACKED,
 ) -> int:
     rows = unpacked = 0
     for batch in batches:
         rows += batch.num_rows
-        unpacked += sum(array.nbytes for array in batch.columns if kind_of(array.type) != Kind.TEXT)
+        unpacked += sum(array.nbytes for array in batch.columns if is_list(array.type) or kind_of(array.type) != Kind.TEXT)
         if unpacked > unpacked_bytes:
             raise refuse(f"The file unpacks to more than {unpacked_bytes} bytes.")
         check_rows(rows)
         for column, array in zip(columns, batch.columns, strict=True):
-            kind, values = understand(array)
-            column.add(kind, values, array.null_count)
+            column.add(array, understand)
     check_rows(rows)
     return rows
 
 
 def _spelled(array: Any) -> tuple[Kind, Any]:
     """What texts of a CSV stand for, with the readings that pyarrow tries, in its order of preference."""
-    texts = compute.ascii_trim_whitespace(array.drop_null())
+    texts = compute.ascii_trim_whitespace(array)
     if not len(texts):
         return Kind.NOTHING, texts
     for kind, declared in ((Kind.INTEGER, arrow.int64()), (Kind.BOOLEAN, arrow.bool_()), (Kind.NUMBER, arrow.float64())):
