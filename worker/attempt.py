@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -13,10 +14,13 @@ import jax
 
 from jobs.errors import JobError, UserFault
 from jobs.programs import card
+from jobs.programs.autopsy import place_of
 from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
+from jobs.programs.printing import shapes
 from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.registry import build_program
+from jobs.spec.numerics import LONG_STEPS
 from worker import checkpoint, devices, memory
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
@@ -69,6 +73,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
             state = _first_state(program, start)
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
+        _heed(spec, program, talk)
     saver = _saver(talk, outputs, directory, assignment, program)
     try:
         with memory.explained(program, spec, "its steps"):
@@ -78,6 +83,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         del state
         raise explained(program, error, lambda: _last_good(program, start, saver), talk, began_at) from None
     saver.close()
+    jax.effects_barrier()  # what is printed from within steps belongs into the log of the attempt
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
 
 
@@ -111,6 +117,15 @@ def _compile(talk: Talk, program: Program, state: State) -> None:
     talk.event("compile.finished", seconds=round(talk.ledger.seconds()["compiling"] - before, 3), jax=jax.__version__)
 
 
+def _heed(spec: dict[str, Any], program: Program, talk: Talk) -> None:
+    """What is to be said before the first step, as the spec's switches want it."""
+    if spec["debug"]["shapes"]:
+        sys.stdout.write("".join(f"{line}\n" for line in shapes(program.abstract())))
+    if spec["debug"]["disable_jit"] and program.total > LONG_STEPS:
+        hint = "Without compiling, each step takes seconds. Set debug.disable_jit to false once the fault is found."
+        talk.event("debug.slow", total=program.total, hint=hint)
+
+
 def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, Any], program: Program) -> Saver:
     def committed(step: int, measured: dict[str, float]) -> None:
         talk.send({"type": "checkpoint", "step": step, "metrics": measured, "outputs": outputs.names(step)})
@@ -142,7 +157,7 @@ def _as_job_error(error: Exception, phase: str) -> JobError:
     if memory.is_shortage(error):
         return UserFault("oom", f"there is not enough memory to read the data and to build the model: {text}", "/data")
     if isinstance(error, FloatingPointError):
-        return UserFault("nan_loss", f"debug.nans found a value that is not finite: {text}", "/debug/nans")
+        return UserFault("nan_loss", f"debug.nans found a value that is not finite: {text}{place_of(error)}", "/debug/nans")
     if phase == "compiling":
         return UserFault("compile_failed", f"the step could not be compiled: {text}")
     return JobError("internal", text)

@@ -115,12 +115,12 @@ class Run:
         """What a block measured, with what only the loop knows of it."""
         for measurement in metrics:
             figures = {"recompilations": float(self._compilations.repeated)}
-            if measurement.label is not None:
-                yield measurement
-                yield Measurement(measurement.step, figures)
-            else:
+            if self._program.unit == "step":
                 figures["data_wait_seconds"] = self._pace.wait_since_logged()
+            if measurement.label is None:
                 yield Measurement(measurement.step, {**measurement.values, **figures})
+            else:
+                yield from (measurement, Measurement(measurement.step, figures))
 
     def _settle(self, left: int) -> None:
         """Wait until at most `left` blocks are in flight."""

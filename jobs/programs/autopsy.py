@@ -17,6 +17,9 @@ import numpy as np
 
 from jobs.programs.program import Finding, State
 
+BACKWARD = frozenset({"_gradients", "one"})
+"""Functions of the step whose own line is seen where JAX goes backwards."""
+
 MOST_NAMED = 5
 MOST_SAMPLES = 32
 LIBRARIES = Path(sysconfig.get_path("purelib"))
@@ -69,7 +72,7 @@ def _caught(update: Callable[..., Any], sections: Any, batch: Any) -> tuple[str,
         # A function of its own: no donation, and nothing that was compiled without the checks.
         jax.block_until_ready(jax.jit(partial(update))(sections, batch))
     except FloatingPointError as error:
-        primitive, place = _primitive(error), _place(error)
+        primitive, place = _primitive(error), place_of(error)
         if primitive not in WHOLE:
             return f"`{primitive}`", place
     else:
@@ -78,7 +81,7 @@ def _caught(update: Callable[..., Any], sections: Any, batch: Any) -> tuple[str,
         try:
             jax.block_until_ready(update(sections, batch))
         except FloatingPointError as error:
-            return f"`{_primitive(error)}`", _place(error)
+            return f"`{_primitive(error)}`", place_of(error)
     return f"inside `{primitive}`", place
 
 
@@ -87,14 +90,14 @@ def _primitive(error: Exception) -> str:
     return found[1].rstrip(".") if found else "?"
 
 
-def _place(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """The innermost line that is no library's."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not Path(frame.filename).is_relative_to(LIBRARIES)]
     own = [frame for frame in frames if not frame.filename.startswith("<") and Path(frame.filename) != Path(__file__)]
     if not own:
         return ""
     frame = own[-1]
-    backward = ", in the backward pass" if frame.name in ("_gradients", "one") else ""
+    backward = ", in the backward pass" if frame.name in BACKWARD else ""
     return f" at {'/'.join(Path(frame.filename).parts[-3:])}, line {frame.lineno} (`{(frame.line or '').strip()[:120]}`){backward}"
 
 

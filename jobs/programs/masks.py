@@ -47,6 +47,16 @@ def label_tree(entries: Sequence[Mapping[str, Any]], paths: Collection[str], poi
     return {path: label for path, label in labels.items() if label is not None}
 
 
+def chosen(patterns: Sequence[str], paths: Collection[str], pointer: str) -> list[str]:
+    """The parameters that fit one of the patterns.
+
+    Raises:
+        UserFault: a pattern matches no parameter.
+    """
+    _check(patterns, paths, pointer)
+    return [path for path in paths if matches(path, patterns)]
+
+
 def matches(path: str, patterns: Sequence[str]) -> bool:
     """Whether a path fits one of the patterns."""
     return any(fnmatchcase(path, pattern) for pattern in patterns)

@@ -90,7 +90,7 @@ class McmcProgram:
         """Compile the block for this state. Its length is an argument, so that one program serves every block."""
         run = jax.jit(self._transitions, donate_argnums=0)
         with jax.set_mesh(self.layout.mesh):
-            ahead = not self.spec["debug"]["disable_jit"]
+            ahead = not (self.spec["debug"]["disable_jit"] or self.spec["debug"]["nans"])
             self._run = run.lower(state.sections, jnp.int32(0)).compile() if ahead else run
 
     def fetch(self, state: State) -> None:

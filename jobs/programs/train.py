@@ -95,9 +95,11 @@ class TrainProgram:
     def compile(self, state: State) -> None:
         """Compile the step for this state and batch."""
         out = (self._shardings, dict.fromkeys([GUARD, *self._update.metrics], self.layout.replicated))
-        step = jax.jit(self._update, donate_argnums=0, out_shardings=out)
+        debug = self.spec["debug"]
+        # To find what gave a NaN, JAX runs the step's function anew on the same arguments.
+        step = jax.jit(self._update, donate_argnums=() if debug["nans"] else 0, out_shardings=out)
         with jax.set_mesh(self.layout.mesh):
-            ahead = not self.spec["debug"]["disable_jit"]
+            ahead = not (debug["disable_jit"] or debug["nans"])
             self._step = step.lower(state.sections, self._sharded(self.objective.example())).compile() if ahead else step
         self._clock = time.perf_counter()
 
@@ -171,14 +173,22 @@ class TrainProgram:
         return None if values is None else Measurement(state.step, values, self._label)
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
-        """`patience`: the metric has not got better in so many evaluations."""
+        """`target`: the metric has reached it; `patience`: it has not got better in so many evaluations.
+
+        Looked at where the job is evaluated, or saved if it never is: at steps that do not depend on where it was resumed.
+        """
         stop = self.spec["stop"]
-        if stop["patience"] is None or not self.evaluates_at(step):
+        looks_at = self.evaluates_at if self._evaluation.exists else self.saves_at
+        if stop["metric"] is None or not looks_at(step):
             return None
-        values = [value for at, value in outputs.series(stop["metric"]) if at <= step and self.evaluates_at(at)]
-        best = min if stop["mode"] == "min" else max
-        since = len(values) - 1 - values.index(best(values)) if values else 0
-        return "patience" if since >= stop["patience"] else None
+        sign = 1 if stop["mode"] == "min" else -1
+        values = [(at, sign * value) for at, value in outputs.series(stop["metric"]) if at <= step and looks_at(at)]
+        if not values:
+            return None
+        if stop["target"] is not None and values[-1][0] == step and values[-1][1] <= sign * stop["target"]:
+            return "target"
+        since = len(values) - 1 - min(range(len(values)), key=lambda i: values[i][1])
+        return "patience" if stop["patience"] is not None and since >= stop["patience"] else None
 
     def companions(self, folder: Path) -> list[str]:
         """A character model's vocabulary."""

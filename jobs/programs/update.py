@@ -13,6 +13,7 @@ from jobs.programs.averaging import build_average
 from jobs.programs.mesh import Layout
 from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective
+from jobs.programs.printing import Printer
 from jobs.programs.program import PyTree, Sections
 from jobs.spec.optimizers import clip_of
 from jobs.spec.optimizers import figures as figures_of
@@ -43,6 +44,7 @@ class Update:
         self._average = build_average(spec)
         self._rates = optimizers.learning_rates(spec["optimizer"])
         self._skips = "apply_if_finite" in str(spec["optimizer"])  # it leaves gradients out that are not finite, as it was asked to
+        self._printer = Printer(spec["debug"]["print"], list(form.logical_axes))
         self._clip = clip_of(spec["optimizer"])
         self._norms = tuple(name for name in ("param_norm", "update_norm") if name in spec["metrics"])
         self.metrics = ["train/loss", "grad_norm", *figures_of(spec["optimizer"]), *self._norms]
@@ -62,6 +64,7 @@ class Update:
         params, count = sections["params"], sections["counters"]["step"]
         moving = {name: sections[name] for name in MOVING if name in sections}
         loss, grads, moved = self._gradients(params, moving, batch)
+        self._printer(count, params, grads)
 
         def again(params: PyTree, obj_fn: Any = None) -> jax.Array:
             # For the few optimizers that search along a line or look at curvature: the loss of this batch elsewhere.

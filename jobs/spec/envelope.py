@@ -10,6 +10,7 @@ from jobs.spec.data import Seed
 from jobs.spec.mesh import Mesh
 from jobs.spec.numerics import Debug, Precision
 from jobs.spec.origin import InitFrom
+from jobs.spec.profile import Profile
 from jobs.spec.resources import Resources, Retries
 from jobs.spec.strict import Document, Name, Text
 
@@ -29,6 +30,7 @@ class Envelope(Document):
     mesh: Mesh = Field(default=Mesh(), description="The arrangement of devices.")
     precision: Precision = Field(default=Precision(), description="Number formats.")
     debug: Debug = Field(default=Debug(), description="Switches for finding faults.")
+    profile: Profile | None = Field(default=None, description="Steps that are traced.")
     init_from: InitFrom | None = Field(default=None, description="A checkpoint of another job to start from.")
     resources: Resources = Field(default=Resources(), description="What the job needs of a worker.")
     retries: Retries = Field(default=Retries(), description="How often the job is tried again.")

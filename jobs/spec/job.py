@@ -18,9 +18,10 @@ from jobs.spec.envelope import Envelope
 from jobs.spec.evaluation import faults_of_evaluation
 from jobs.spec.mcmc import Mcmc
 from jobs.spec.mesh import place
-from jobs.spec.numerics import check_precision
+from jobs.spec.numerics import check_debug, check_precision
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
+from jobs.spec.profile import check_profile
 from jobs.spec.reading import read_fields
 from jobs.spec.remat import read_remat
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
@@ -151,10 +152,26 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
         draft.add("remat", read_remat(draft.parts["remat"]))
     if draft.has("mesh", "resources"):
         draft.add("placement", place(draft.kind, draft.parts["mesh"], draft.parts["resources"]))
+    _check_looks(draft)
     if draft.has("precision"):
         draft.issues += check_precision(draft.kind, draft.parts["precision"])
     if draft.parts.get("init_from") is not None:
         _find_origin(draft, find_checkpoint)
+
+
+def _check_looks(draft: Draft) -> None:
+    """What is to be shown of the run."""
+    if draft.has("debug"):
+        draft.issues += check_debug(draft.kind, draft.parts["debug"])
+    total = _total(draft)
+    if total is not None and draft.parts.get("profile") is not None:
+        draft.issues += check_profile(draft.parts["profile"], total)
+
+
+def _total(draft: Draft) -> int | None:
+    """Steps, or transitions of every chain; None where they are not sound."""
+    names = ("steps",) if draft.kind == "train" else ("num_warmup", "num_samples")
+    return sum(draft.parts[name] for name in names) if draft.has(*names) else None
 
 
 def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:

@@ -12,6 +12,7 @@ from jobs.spec.data import Data
 from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Check
 from jobs.spec.mesh import Placement
+from jobs.spec.numerics import Debug, warn_of_debug
 
 Named = Mapping[str, Any]
 
@@ -56,6 +57,10 @@ def _warn_of_kernel(kernel: Named) -> Iterator[Issue]:
         yield Issue("/kernel/num_steps", "step_size_fixed", detail)
 
 
+def _warn_of_debug(debug: Debug, warmup: int, samples: int) -> Iterator[Issue]:
+    yield from warn_of_debug(debug, warmup + samples)
+
+
 def _warn_of_saves(checkpoint: Any, warmup: int, samples: int) -> Iterator[Issue]:
     if "every_draws" in checkpoint.model_fields_set and checkpoint.every_draws > warmup + samples:
         yield Issue("/checkpoint/every_draws", "never_reached", "is more than all draws, so the job is saved at its end alone")
@@ -69,6 +74,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("kernel",), _check_kernel),
 )
 WARNINGS: tuple[Check, ...] = (
+    Check(("debug", "num_warmup", "num_samples"), _warn_of_debug),
     Check(("kernel",), _warn_of_kernel),
     Check(("checkpoint", "num_warmup", "num_samples"), _warn_of_saves),
 )

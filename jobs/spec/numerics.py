@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from jobs.errors import Issue
-from jobs.spec.strict import Document
+from jobs.spec.strict import Document, Name
 
 DType = Literal["float32", "bfloat16", "float64"]
 
@@ -25,12 +25,25 @@ class Precision(Document):
     x64: bool = Field(default=False, description="Allow 64-bit numbers.")
 
 
+class Printing(Document):
+    """What is printed into the log while training goes on."""
+
+    paths: Annotated[list[Name], Field(min_length=1, max_length=64)] = Field(
+        description="Patterns of parameter paths, such as blocks.0.*; a * stands for any characters."
+    )
+    every: Annotated[int, Field(ge=1, le=10**9)] = Field(default=100, description="Steps between lines.")
+
+
 class Debug(Document):
     """Switches for finding faults. Each costs speed."""
 
     disable_jit: bool = Field(default=False, description="Run step by step without compiling.")
     nans: bool = Field(default=False, description="Stop where the first NaN arises.")
     log_compiles: bool = Field(default=False, description="Log each compilation.")
+    shapes: bool = Field(default=False, description="Log shape, format and sharding of every array of the state at the start.")
+    print: Printing | None = Field(
+        default=None, description="Log mean, deviation, least and greatest of parameters and their gradients."
+    )
 
 
 def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:
@@ -39,6 +52,23 @@ def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:
     params = precision.params or usual
     sums = precision.accumulation or ("float64" if params == "float64" else "float32")
     return {"params": params, "compute": precision.compute or params, "accumulation": sums, "x64": precision.x64}
+
+
+LONG_STEPS = 100
+"""Without compiling, a step that takes milliseconds takes seconds."""
+
+
+def check_debug(kind: str, debug: Debug) -> Iterator[Issue]:
+    """Faults of the switches."""
+    if kind != "train" and debug.print is not None:
+        yield Issue("/debug/print", "conflict", "a sampler has no parameters with gradients; leave this field out")
+
+
+def warn_of_debug(debug: Debug, total: int) -> Iterator[Issue]:
+    """Warnings about switches that cost more than their user may know."""
+    if debug.disable_jit and total > LONG_STEPS:
+        detail = f"without compiling each of {total} steps takes seconds; use it for at most {LONG_STEPS}, to find a fault"
+        yield Issue("/debug/disable_jit", "slow", detail)
 
 
 def check_precision(kind: str, precision: Precision) -> Iterator[Issue]:

@@ -52,6 +52,7 @@ def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
         **{name: parts[name].model_dump() for name in dumped},
         "mesh": {"axes": placement.axes, "sharding": placement.preset, "rules": placement.overrides},
         "precision": resolve_precision(kind, parts["precision"]),
+        "profile": None if parts["profile"] is None else parts["profile"].model_dump(),
         "init_from": _origin(kind, parts),
         "resources": _resources(parts["resources"], placement),
     }

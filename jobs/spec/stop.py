@@ -20,8 +20,11 @@ class TrainStop(Document):
     """When training ends early."""
 
     on_nonfinite: Literal["fail", "ignore"] = Field(default="fail", description="What a loss that is not finite does to the job.")
-    metric: Metric | None = Field(default=None, description="The metric that must get better.")
+    metric: Metric | None = Field(default=None, description="The metric that is watched.")
     mode: Literal["min", "max"] = Field(default="min", description="Whether less is better, or more.")
+    target: Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)] | None = Field(
+        default=None, description="A value that is enough: the job ends where the metric has reached it."
+    )
     patience: Annotated[int, Field(ge=1, le=10**6)] | None = Field(
         default=None, description="Evaluations without a better value to bear with."
     )
@@ -38,13 +41,26 @@ class McmcStop(Document):
     )
 
 
-def check_stop(stop: TrainStop, *, evaluates: bool) -> Iterator[Issue]:
-    """Faults between the stop rule and the evaluations it counts. `evaluates`: whether there are any."""
-    if stop.patience is not None and stop.metric is None:
-        yield Issue("/stop/metric", "requires", 'patience needs a metric to watch: set it, for example to "eval/loss"')
-    elif stop.metric is not None and not stop.metric.startswith("eval/") and not evaluates:
+def check_stop(stop: TrainStop, *, evaluates: bool, save_every: int | None) -> Iterator[Issue]:
+    """Faults between the stop rule and the steps at which it is looked at.
+
+    Args:
+        stop: the rule.
+        evaluates: whether there are any evaluations.
+        save_every: steps between checkpoints; None where the job is saved by time alone.
+    """
+    if stop.metric is None:
+        if stop.patience is not None or stop.target is not None:
+            rule = "patience" if stop.patience is not None else "target"
+            yield Issue("/stop/metric", "requires", f'{rule} needs a metric to watch: set it, for example to "eval/loss"')
+    elif evaluates or stop.metric.startswith("eval/"):
+        return
+    elif stop.patience is not None or stop.target is None:
         detail = "patience counts evaluations, and the job has none: set data.eval_fraction, for example to 0.1"
         yield Issue("/stop/metric", "requires", detail)
+    elif save_every is None:
+        detail = "without evaluations a target is looked at where the job is saved by steps: set checkpoint.every_steps"
+        yield Issue("/stop/target", "requires", detail)
 
 
 def warn_of_best(kind: str, metric: str, save_every: int | None, eval_every: int | None) -> Iterator[Issue]:
@@ -63,5 +79,6 @@ def warn_of_best(kind: str, metric: str, save_every: int | None, eval_every: int
 
 def warn_of_idle_stop(stop: TrainStop) -> Iterator[Issue]:
     """A warning where a metric is watched and nothing can come of it."""
-    if stop.metric is not None and stop.patience is None:
-        yield Issue("/stop/patience", "no_effect", "stop.metric has no effect without patience: set patience, or leave metric out")
+    if stop.metric is not None and stop.patience is None and stop.target is None:
+        detail = "stop.metric has no effect without patience or target: set one of them, or leave metric out"
+        yield Issue("/stop/patience", "no_effect", detail)

@@ -15,6 +15,7 @@ from jobs.spec.draft import Check
 from jobs.spec.imports import check_own_model, is_own
 from jobs.spec.measures import check_measures, check_rules
 from jobs.spec.mesh import Placement
+from jobs.spec.numerics import Debug, warn_of_debug
 from jobs.spec.optimizers import check_accumulation, check_average, check_parts, check_schedules, warn_of_optimizer
 from jobs.spec.pointers import count_of
 from jobs.spec.remat import check_remat
@@ -158,8 +159,14 @@ def _check_evaluation(data: TrainData, eval_every: int | None) -> Iterator[Issue
             yield Issue(pointer, "requires", detail)
 
 
-def _check_stop(rule: TrainStop, data: TrainData) -> Iterator[Issue]:
-    yield from stop.check_stop(rule, evaluates=data.evaluates)
+def _check_stop(rule: TrainStop, data: TrainData, checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
+    by_steps = checkpoint.every_seconds is None and "every_steps" not in checkpoint.model_fields_set
+    yield from stop.check_stop(rule, evaluates=data.evaluates, save_every=steps if by_steps else checkpoint.every_steps)
+
+
+def _check_printing(debug: Debug, ensemble: int | None) -> Iterator[Issue]:
+    if debug.print is not None and ensemble is not None:
+        yield Issue("/debug/print", "conflict", "prints the parameters of one training, and an ensemble has many: leave one out")
 
 
 def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
@@ -185,7 +192,8 @@ CHECKS: tuple[Check, ...] = (
     Check(("model", "placement"), _check_sharding),
     Check(("model", "remat"), check_remat),
     Check(("data", "eval_every"), _check_evaluation),
-    Check(("stop", "data"), _check_stop),
+    Check(("stop", "data", "checkpoint", "steps"), _check_stop),
+    Check(("debug", "ensemble"), _check_printing),
     Check(("metrics", "loss", "model", "data"), check_measures),
     Check(("stop", "checkpoint", "metrics", "loss", "model", "data", "optimizer"), check_rules),
     Check(("ema", "optimizer"), check_average),
@@ -197,6 +205,7 @@ WARNINGS: tuple[Check, ...] = (
     Check(("model", "placement"), _warn_of_copies),
     Check(("checkpoint", "steps"), _warn_of_saves),
     Check(("stop",), stop.warn_of_idle_stop),
+    Check(("debug", "steps"), warn_of_debug),
     Check(("optimizer", "steps"), warn_of_optimizer),
 )
 ORIGIN_CHECKS: tuple[Check, ...] = (

@@ -69,11 +69,13 @@ class ChildProcess:
         spec = specs.resolve(document)
         resumed = {"step": int(resume.name), "what": what} if resume else None
         form = {"form": {".txt": "text", ".npz": "npz"}.get(dataset.suffix if dataset else "", "")}["form"]
+        data = {"id": "ds_1", "format": form, "sha256": "0" * 64, "bytes": dataset.stat().st_size} if dataset else None
         assignment = {
+            "job_id": "job_1",
             "spec": spec,
             "mesh_axes": spec["mesh"]["axes"],
             "resume": resumed,
-            "dataset": {"format": form, "sha256": "0" * 64} if dataset else None,
+            "dataset": data,
             "beside": {},
         }
         self.sent_at = time.monotonic()

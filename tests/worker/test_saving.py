@@ -84,7 +84,7 @@ class Listener:
 
     def ignore(self, *_: Any) -> None: ...
 
-    enter = send = measure = handled = ignore
+    enter = send = measure = handled = reached = ignore
 
 
 class Bench:

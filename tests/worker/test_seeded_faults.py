@@ -53,3 +53,23 @@ def test_a_model_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
     assert "3.638 TiB" in error["message"]
     assert "params.layers.1.kernel" in error["message"]
     assert 'set mesh.sharding to "fsdp"' in error["message"]
+
+
+def test_what_is_asked_for_is_in_the_log(tmp_path: Path) -> None:
+    debug = {"print": {"paths": ["*.kernel"], "every": 4}, "shapes": True, "log_compiles": True}
+    child = ChildProcess(tmp_path, specs.spirals(debug=debug))
+    assert child.end()["ending"] == "succeeded"
+    log = (tmp_path / "log.txt").read_text()
+    assert "bytes on a device" in log
+    assert "step 8 " in log
+    assert "gradient mean" in log
+    assert "Compiling jit(_update)" in log
+
+
+def test_debug_nans_ends_where_the_first_one_arises(tmp_path: Path) -> None:
+    rate = {"type": "piecewise_constant_schedule", "init_value": 1e-3, "boundaries_and_scales": {"2": 1e38}}
+    document = specs.spirals(optimizer={"type": "sgd", "learning_rate": rate}, steps=50, debug={"nans": True})
+    error = failure(ChildProcess(tmp_path, document))
+    assert (error["code"], error["param"]) == ("nan_loss", "/debug/nans")
+    assert "encountered in" in error["message"]
+    assert ", line " in error["message"]

@@ -141,6 +141,31 @@ def test_patience_counts_evaluations_without_a_better_one(text: Path, tmp_path: 
     assert program.stops(24, outputs) == "patience"
 
 
+@pytest.mark.parametrize(("mode", "target", "stop"), [("min", 1.95, 16), ("max", 2.8, 4), ("min", 0.5, None)])
+def test_a_target_ends_a_run_at_the_first_evaluation_that_reaches_it(
+    tmp_path: Path, mode: str, target: float, stop: int | None
+) -> None:
+    document = specs.spirals(steps=40, eval_every=4, stop={"metric": "eval/loss", "mode": mode, "target": target})
+    program, outputs = running.build(document), Outputs(tmp_path)
+    found = []
+    for step, loss in zip(range(4, 24, 4), (3.0, 2.0, 2.5, 1.9, 2.0), strict=True):
+        outputs.measure(step, {"eval/loss": loss}, evaluated=True)
+        found += [step] if program.stops(step, outputs) == "target" else []
+    assert found[:1] == ([] if stop is None else [stop])
+
+
+def test_without_evaluations_a_target_is_looked_at_where_the_job_is_saved_by_steps(tmp_path: Path) -> None:
+    document = specs.regression(steps=40, checkpoint={"every_steps": 4}, stop={"metric": "train/loss", "target": 1.0})
+    document["data"] |= {"eval_fraction": 0}
+    program, outputs = running.build(document), Outputs(tmp_path)
+    outputs.measure(5, {"train/loss": 0.5})
+    assert program.stops(5, outputs) is None
+    assert program.stops(8, outputs) is None
+    outputs.measure(12, {"train/loss": 0.5})
+    assert program.stops(12, outputs) == "target"
+    assert Outputs(tmp_path, 12).at(12) == {"train/loss": 0.5}
+
+
 def test_the_result_names_final_and_best(text: Path, tmp_path: Path) -> None:
     program, outputs = running.build(specs.transformer(), text), Outputs(tmp_path)
     for step, loss in ((4, 3.0), (8, 2.0), (12, 2.5)):

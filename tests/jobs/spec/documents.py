@@ -113,6 +113,7 @@ def language() -> dict[str, Any]:
         },
         "stop": {"on_nonfinite": "fail", "metric": "eval/loss", "mode": "min", "patience": 5},
         "debug": {"disable_jit": False, "nans": False, "log_compiles": False},
+        "profile": {"start_step": 10, "num_steps": 5, "memory": True},
         "init_from": {"job": "job_text", "step": 400, "what": "params"},
         "resources": {"platform": "any", "devices": 8, "hosts": 1, "memory_gib": None, "labels": {}},
         "retries": {"max_failures": 0, "max_infra_retries": 100},

@@ -12,7 +12,7 @@ from tests.jobs.spec.documents import GONE, edited, faults, language, read, regr
 EVERY = [language, schools, text, table, regression]
 COMMON = {
     "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
-    "debug", "init_from", "resources", "retries", "timeout_seconds",
+    "debug", "profile", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
 TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every",
                   "ema", "ensemble", "metrics"}  # fmt: skip
@@ -72,12 +72,13 @@ def test_the_contracts_training_example():
         "log_every",
         "seed",
         "checkpoint",
-        "stop",
-        "debug",
+        "profile",
         "resources",
         "retries",
     )
     assert {name: spec.resolved[name] for name in same} == {name: language()[name] for name in same}
+    assert spec.resolved["stop"] == language()["stop"] | {"target": None}
+    assert spec.resolved["debug"] == language()["debug"] | {"shapes": False, "print": None}
 
 
 def test_the_contracts_sampling_example():
@@ -214,6 +215,10 @@ def test_a_sampler_goes_on_with_its_chains():
         (schools, {"/checkpoint/keep_every": 7}, [("/checkpoint/keep_every", "never_reached")]),
         (text, {"/mesh": {"axes": {"data": 2}, "sharding": "replicated"}}, [("/mesh/axes/data", "unused_axis")]),
         (language, {"/stop/patience": GONE}, [("/stop/patience", "no_effect")]),
+        (language, {"/stop/patience": GONE, "/stop/target": 1.9}, []),
+        (text, {"/stop": {"metric": "train/loss", "target": 1.9}}, []),
+        (language, {"/debug/disable_jit": True}, [("/debug/disable_jit", "slow")]),
+        (schools, {"/debug": {"disable_jit": True}}, [("/debug/disable_jit", "slow")]),
         (language, {"/steps": 100, "/eval_every": 10}, [
             ("/optimizer/transforms/3/learning_rate/warmup_steps", "never_reached"), ("/checkpoint/every_steps", "never_reached"),
         ]),
