@@ -28,10 +28,32 @@ DEEPEST = 8
 """How deep optimizers and schedules may stand inside one another: more than any recipe needs, and no walk over them overflows."""
 MOST_NAMED = 64
 """How many optimizers and schedules one section may name, nested ones included."""
+MOST_LAYERS = 512
+"""How many layers one model may name, nested ones included."""
 
-_SINGULAR = {"optimizers": "optimizer", "schedules": "schedule", "losses": "loss", "models": "model", "kernels": "kernel"}
-_EXAMPLES = {"optimizers": "adamw", "schedules": "cosine_decay_schedule", "losses": "squared_error", "kernels": "NUTS"}
-_SECTION_OF_REF: dict[str, SectionName] = {"#/$defs/schedule": "schedules", "#/$defs/optimizer": "optimizers"}
+_SINGULAR = {
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "losses": "loss",
+    "models": "model",
+    "kernels": "kernel",
+    "layers": "layer",
+}
+_EXAMPLES = {
+    "optimizers": "adamw",
+    "schedules": "cosine_decay_schedule",
+    "losses": "squared_error",
+    "kernels": "NUTS",
+    "layers": "Linear",
+}
+REFERENCES: Mapping[str, tuple[SectionName, str | None]] = {
+    "#/$defs/schedule": ("schedules", None),
+    "#/$defs/optimizer": ("optimizers", None),
+    "#/$defs/layer": ("layers", None),
+    "#/$defs/cell": ("layers", "cell"),
+    "#/$defs/rnn": ("layers", "rnn"),
+}
+"""Where what a `$ref` names is listed, and the role that it must have there."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +113,7 @@ def named(section: SectionName, value: Named, pointer: str) -> Iterator[tuple[Se
 def _references(value: Any, schema: Mapping[str, Any], pointer: str) -> Iterator[tuple[SectionName, Named, str]]:
     inner = as_object(value)
     if "$ref" in schema and inner is not None:
-        yield _SECTION_OF_REF[schema["$ref"]], inner, pointer
+        yield REFERENCES[schema["$ref"]][0], inner, pointer
     for option in schema.get("anyOf", []):
         yield from _references(value, option, pointer)
     if "items" in schema:
@@ -114,6 +136,7 @@ class _Fitting:
     catalog: Catalog
     top: str
     kind: str | None
+    role: str | None = None
     depth: int = 1
     count: _Count = field(default_factory=_Count)
 
@@ -130,13 +153,15 @@ class _Fitting:
 
     def resolve(self, reference: str, value: Any, pointer: str) -> Fitted:
         """Fit what a `$ref` in an entry's schema names."""
-        return self.fit(_SECTION_OF_REF[reference], value, pointer)
+        section, role = REFERENCES[reference]
+        return replace(self, role=role).fit(section, value, pointer)
 
     def _refuse(self, section: SectionName, value: Any, pointer: str) -> Issue | None:
         """Why the object cannot be looked into at all."""
         noun = _SINGULAR.get(section, section)
-        if self.count.named > MOST_NAMED:
-            return Issue(self.top, "too_many", f"must name at most {MOST_NAMED} {_plural(noun)} in all")
+        most = MOST_LAYERS if section in ("models", "layers") else MOST_NAMED
+        if self.count.named > most:
+            return Issue(self.top, "too_many", f"must name at most {most} {_plural(noun)} in all")
         if self.depth > DEEPEST:
             return Issue(pointer, "too_deep", f"is nested more than {DEEPEST} deep; put its parts into one chain")
         given = as_object(value)
@@ -162,16 +187,23 @@ class _Fitting:
         reason = self.catalog.excluded.get(section, {}).get(name)
         if reason is not None:
             return f"{noun} {quoted(name)} cannot be used in a job: it {reason}"
+        if name in self.catalog.sections[section] and self.role is not None:
+            return f"{noun} {quoted(name)} cannot stand here; {nearest('', legal)}"
         if name in self.catalog.sections[section]:
             return f"{noun} {quoted(name)} is not for {self.kind} jobs; {nearest('', legal)}"
         return f"unknown {noun} {quoted(name)}; {nearest(name, legal, f'GET /v1/catalog/{section}')}"
 
     def _example(self, section: SectionName) -> str:
-        return _EXAMPLES.get(section) or self._legal(section)[0]
+        legal = self._legal(section)
+        return example if (example := _EXAMPLES.get(section, "")) in legal else legal[0]
 
     def _legal(self, section: SectionName) -> list[str]:
         entries = self.catalog.sections[section]
-        return [name for name, entry in entries.items() if self.kind is None or self.kind in entry.get("kinds", [self.kind])]
+        return [name for name, entry in entries.items() if self._may_stand(entry)]
+
+    def _may_stand(self, entry: Entry) -> bool:
+        of_kind = self.kind is None or self.kind in entry.get("kinds", [self.kind])
+        return of_kind and (self.role is None or self.role == entry.get("role"))
 
 
 def _plural(noun: str) -> str:

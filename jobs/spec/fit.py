@@ -18,6 +18,13 @@ from jobs.errors import Issue
 from jobs.spec.pointers import LONGEST_TOKEN, join, listed, nearest, quoted
 
 Schema = Mapping[str, Any]
+_NOUNS = {
+    "#/$defs/schedule": "a schedule",
+    "#/$defs/optimizer": "an optimizer",
+    "#/$defs/layer": "a layer",
+    "#/$defs/cell": "a recurrent cell, such as LSTMCell",
+    "#/$defs/rnn": "a layer RNN",
+}
 LARGEST_NUMBER = 3.4e38
 """Arguments are computed with in float32."""
 
@@ -81,7 +88,7 @@ def fit_members(value: Mapping[str, Any], schema: Schema, pointer: str, resolve:
 def wanted(schema: Schema) -> str:
     """What a schema asks for, in words: `a number of at least 0, or a schedule`."""
     if "$ref" in schema:
-        return {"#/$defs/schedule": "a schedule", "#/$defs/optimizer": "an optimizer"}[schema["$ref"]]
+        return _NOUNS[schema["$ref"]]
     if "anyOf" in schema:
         return " or ".join(wanted(option) for option in schema["anyOf"])
     if "enum" in schema:

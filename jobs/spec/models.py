@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec import layers
 from jobs.spec.numerics import Precision
 from jobs.spec.resources import Resources
 
@@ -16,62 +18,66 @@ LARGEST_FUSED_HEAD = 128
 Model = Mapping[str, Any]
 """A `model` section with the catalog's defaults filled in; `complete` settles the rest."""
 
+Size = tuple[str, int, str]
+"""A logical axis, a size that it takes, and the pointer to where that size is set."""
+
 
 def complete(model: Model) -> dict[str, Any]:
     """The same model with the arguments settled that follow from others."""
     settled = dict(model)
     if settled["type"] == "import" and settled["context"] is None and type(settled["config"].get("context")) is int:
         settled["context"] = settled["config"]["context"]
-    if settled["type"] != "transformer":
-        return settled
-    if settled["mlp_dim"] is None:
+    if "mlp_dim" in settled and settled["mlp_dim"] is None:
         settled["mlp_dim"] = _usual_mlp_dim(settled)
-    if settled["n_kv_heads"] is None:
+    if "n_kv_heads" in settled and settled["n_kv_heads"] is None:
         settled["n_kv_heads"] = settled["n_heads"]
-    if settled["positions"] is None:
+    if "positions" in settled and settled["positions"] is None:
         settled["positions"] = "learned" if settled["dim"] // settled["n_heads"] % 2 else "rotary"
     return settled
 
 
-def logical_sizes(model: Model) -> list[tuple[str, int, str]]:
+def learns_from_text(model: Model) -> bool:
+    """Whether a model predicts the next token of a text; the others learn from rows."""
+    return "vocab_size" in model
+
+
+def inputs(model: Model) -> tuple[int, str] | None:
+    """How many numbers a row of `x` must hold, and where the model says so; None where it takes no rows."""
+    if "in_shape" in model:
+        return math.prod(model["in_shape"]), "/model/in_shape"
+    return (model["in_features"], "/model/in_features") if "in_features" in model else None
+
+
+def outputs(model: Model) -> tuple[int, str] | None:
+    """How many numbers the model gives for a row, and where it says so; None where that is not known before it is built."""
+    if model["type"] != "sequential":
+        return (model["out_features"], "/model/out_features") if "out_features" in model else None
+    shape = layers.walk(model["layers"], tuple(model["in_shape"]), "/model/layers").shape
+    return (shape[0], "/model/layers") if shape is not None and len(shape) == 1 else None
+
+
+def logical_sizes(model: Model) -> list[Size]:
     """Every size that a logical axis of the model's arrays takes: (logical axis, size, pointer to where the size is set)."""
-    if model["type"] == "transformer":
-        return [
-            ("embed", model["dim"], "/model/dim"),
-            ("heads", model["n_heads"], "/model/n_heads"),
-            *_grouped(model),
-            ("mlp", model["mlp_dim"], "/model/mlp_dim"),
-            ("vocab", model["vocab_size"], "/model/vocab_size"),
-        ]
-    if model["type"] == "mlp":
-        return _mlp_sizes(model)
-    if model["type"] == "cnn":
-        channels = [("mlp", size, f"/model/channels/{at}") for at, size in enumerate(model["channels"])]
-        return [*channels, ("mlp", model["hidden"], "/model/hidden")]
-    return []
+    find = _SIZES.get(model["type"])
+    return [] if find is None else find(model)
 
 
 def together(model: Model) -> list[tuple[str, ...]]:
     """The logical axes that some array of the model bears at once, parameter or activation."""
-    if model["type"] == "transformer":
-        parameters = [("vocab", "embed"), ("embed", "heads"), ("embed", "mlp")]
-        grouped = [(other, axis) for axis, _, _ in _grouped(model) for other in ("embed", "batch")]
-        return [*parameters, ("batch", "heads"), ("batch", "mlp"), ("batch", "vocab"), *grouped]
-    return [("embed", "mlp")] if model["type"] == "mlp" else []
+    found = list(_TOGETHER.get(model["type"], ()))
+    return found + [(other, axis) for axis, _, _ in _grouped(model) for other in ("embed", "batch")]
 
 
 def check_model(model: Model) -> Iterator[Issue]:
     """Arguments of a model that do not go together."""
-    if model["type"] != "transformer":
-        return
-    dim, heads, shared = model["dim"], model["n_heads"], model["n_kv_heads"]
-    if heads % shared:
-        yield Issue("/model/n_kv_heads", "not_divisible", f"must divide n_heads, which is {heads}: each is shared by as many heads")
-    if dim % heads:
-        yield Issue("/model/n_heads", "not_divisible", f"must divide dim, which is {dim}: each head takes an equal part of it")
-    elif model["positions"] == "rotary" and dim // heads % 2:
-        detail = f"rotary positions turn pairs, and a head has {dim // heads} features: make dim / n_heads even"
-        yield Issue("/model/positions", "conflict", f"{detail}, or use learned positions")
+    if "n_heads" in model:
+        yield from _check_heads(model)
+    if model["type"] == "vit":
+        yield from _check_patches(model)
+    elif model["type"] == "resnet" and len(model["stages"]) != len(model["widths"]):
+        yield Issue("/model/widths", "mismatch", f"must hold {len(model['stages'])} sizes: one for each of the stages")
+    elif model["type"] == "sequential":
+        yield from layers.walk(model["layers"], tuple(model["in_shape"]), "/model/layers").issues
 
 
 def check_attention(model: Model, precision: Precision, resources: Resources) -> Iterator[Issue]:
@@ -91,20 +97,88 @@ def check_attention(model: Model, precision: Precision, resources: Resources) ->
         yield Issue("/model/attention", "conflict", detail)
 
 
+def _check_heads(model: Model) -> Iterator[Issue]:
+    dim, heads = model["dim"], model["n_heads"]
+    shared = model.get("n_kv_heads", heads)
+    if heads % shared:
+        yield Issue("/model/n_kv_heads", "not_divisible", f"must divide n_heads, which is {heads}: each is shared by as many heads")
+    if dim % heads:
+        yield Issue("/model/n_heads", "not_divisible", f"must divide dim, which is {dim}: each head takes an equal part of it")
+    elif model.get("positions") == "rotary" and dim // heads % 2:
+        detail = f"rotary positions turn pairs, and a head has {dim // heads} features: make dim / n_heads even"
+        yield Issue("/model/positions", "conflict", f"{detail}, or use learned positions")
+
+
+def _check_patches(model: Model) -> Iterator[Issue]:
+    height, width, _ = model["in_shape"]
+    if height % model["patch_size"] or width % model["patch_size"]:
+        detail = f"must divide height and width, which are {height} and {width}: the picture is cut into square patches"
+        yield Issue("/model/patch_size", "not_divisible", detail)
+
+
 def _usual_mlp_dim(model: Model) -> int:
     """A gated network has a third map, so it is made narrower to hold about as many parameters."""
     whole = 4 * model["dim"]
     return -(-whole * 2 // 3 // 64) * 64 if model["activation"] in GATED else whole
 
 
-def _grouped(model: Model) -> list[tuple[str, int, str]]:
+def _grouped(model: Model) -> list[Size]:
     """The axis of shared heads, where keys and values have fewer heads than queries."""
-    shared = model["n_kv_heads"]
-    return [("kv_heads", shared, "/model/n_kv_heads")] if shared != model["n_heads"] else []
+    shared = model.get("n_kv_heads")
+    return [("kv_heads", shared, "/model/n_kv_heads")] if shared is not None and shared != model["n_heads"] else []
 
 
-def _mlp_sizes(model: Model) -> list[tuple[str, int, str]]:
+def _block_sizes(model: Model) -> list[Size]:
+    sizes = [("embed", model["dim"], "/model/dim"), ("heads", model["n_heads"], "/model/n_heads")]
+    return [*sizes, *_grouped(model), ("mlp", model["mlp_dim"], "/model/mlp_dim")]
+
+
+def _transformer_sizes(model: Model) -> list[Size]:
+    return [*_block_sizes(model), ("vocab", model["vocab_size"], "/model/vocab_size")]
+
+
+def _mlp_sizes(model: Model) -> list[Size]:
     """Layers lie on `mlp` and `embed` in turn; the outputs, few as they are, on neither."""
     hidden = [(size, f"/model/hidden/{at}") for at, size in enumerate(model["hidden"])]
     widths = [(model["in_features"], "/model/in_features"), *hidden]
     return [("mlp" if at % 2 else "embed", size, pointer) for at, (size, pointer) in enumerate(widths)]
+
+
+def _cnn_sizes(model: Model) -> list[Size]:
+    channels = [("mlp", size, f"/model/channels/{at}") for at, size in enumerate(model["channels"])]
+    return [*channels, ("mlp", model["hidden"], "/model/hidden")]
+
+
+def _resnet_sizes(model: Model) -> list[Size]:
+    return [(axis, size, f"/model/widths/{at}") for at, size in enumerate(model["widths"]) for axis in ("embed", "mlp")]
+
+
+def _lstm_sizes(model: Model) -> list[Size]:
+    """The four gates of a cell lie side by side."""
+    hidden = model["hidden"]
+    found: list[Size] = [("embed", hidden, "/model/hidden"), ("mlp", 4 * hidden, "/model/hidden")]
+    if not learns_from_text(model):
+        return found
+    return [*found, ("embed", model["dim"], "/model/dim"), ("vocab", model["vocab_size"], "/model/vocab_size")]
+
+
+_SIZES: Mapping[str, Callable[[Model], list[Size]]] = {
+    "transformer": _transformer_sizes,
+    "vit": _block_sizes,
+    "mlp": _mlp_sizes,
+    "cnn": _cnn_sizes,
+    "resnet": _resnet_sizes,
+    "lstm": _lstm_sizes,
+    "lstm_lm": _lstm_sizes,
+    "sequential": lambda model: list(layers.sizes(model["layers"], "/model/layers")),
+}
+_BLOCK = (("embed", "heads"), ("embed", "mlp"), ("batch", "heads"), ("batch", "mlp"))
+_TOGETHER: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "transformer": (*_BLOCK, ("vocab", "embed"), ("batch", "vocab")),
+    "vit": _BLOCK,
+    "mlp": (("embed", "mlp"),),
+    "resnet": (("embed", "mlp"),),
+    "lstm": (("embed", "mlp"),),
+    "lstm_lm": (("embed", "mlp"), ("vocab", "embed"), ("batch", "vocab")),
+    "sequential": (("embed", "mlp"), ("vocab", "mlp")),
+}

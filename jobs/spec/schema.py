@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from jobs.spec.catalog import Entry, SectionName, load
+from jobs.spec.catalog import REFERENCES, Entry, SectionName, load
 from jobs.spec.job import KINDS
 from jobs.spec.strict import as_list, as_object
 
@@ -16,10 +16,10 @@ _SECTIONS: dict[str, tuple[SectionName, str | None]] = {
     "train_model": ("models", "train"),
     "mcmc_model": ("models", "mcmc"),
     "loss": ("losses", None),
-    "optimizer": ("optimizers", None),
-    "schedule": ("schedules", None),
     "kernel": ("kernels", None),
+    **{reference.removeprefix(LOCAL): (section, role) for reference, (section, role) in REFERENCES.items()},
 }
+"""What may stand in a place: a section of the catalog, and the kind of job or the role that its entries must be for."""
 _NAMED = {
     "train": {"model": "train_model", "loss": "loss", "optimizer": "optimizer"},
     "mcmc": {"model": "mcmc_model", "kernel": "kernel"},
@@ -65,7 +65,7 @@ def _of_kind(name: str, shared: Schema) -> Schema:
 def _any_of(section: SectionName, kind: str | None) -> Schema:
     """One of a section's entries. Each has a definition of its own: in one piece, generators of test data give a long list up."""
     entries = load().sections[section]
-    names = [name for name, entry in entries.items() if kind is None or kind in entry["kinds"]]
+    names = [name for name, entry in entries.items() if kind is None or kind in (*entry.get("kinds", ()), entry.get("role"))]
     return {"anyOf": [{"$ref": LOCAL + _definition(section, name)} for name in names]}
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 from jobs.programs.catalog.arguments import OPTIMIZER, Schema
 from jobs.programs.catalog.entries import Entry
+from jobs.programs.catalog.joints import LAYERS
 from jobs.spec import builtin
 
 _WIDTH: Schema = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 _DROPOUT: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0}
 _SCALE: Schema = {"type": "number", "exclusiveMinimum": 0, "default": 10.0}
+_VOCABULARY: Schema = {"type": "integer", "minimum": 2, "maximum": 10_000_000}
+_CONTEXT: Schema = {"type": "integer", "minimum": 1, "maximum": 1_048_576}
 _HEADS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
 _LAYERS: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
 _MLP_DIM: Schema = {
@@ -26,11 +29,11 @@ MOST_TRANSFORMS = 64
 def models() -> dict[str, Entry]:
     """The catalog's models."""
     transformer = {
-        "vocab_size": {"type": "integer", "minimum": 2, "maximum": 10_000_000},
+        "vocab_size": _VOCABULARY,
         "dim": _WIDTH,
         "n_layers": _LAYERS,
         "n_heads": _HEADS,
-        "context": {"type": "integer", "minimum": 1, "maximum": 1_048_576},
+        "context": _CONTEXT,
         "dropout": _DROPOUT,
         "n_kv_heads": {
             **_nullable(_HEADS),
@@ -55,19 +58,47 @@ def models() -> dict[str, Entry]:
         "dropout": _DROPOUT,
     }
     cnn = {
-        "in_shape": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1, "maximum": 65_536},
-            "minItems": 3,
-            "maxItems": 3,
-            "description": "height, width, channels",
-        },
+        "in_shape": _in_shape("height, width, channels", 3, 3),
         "channels": {"type": "array", "items": _WIDTH, "minItems": 1, "maxItems": 16, "default": [32, 64]},
         "kernel_size": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 3},
         "hidden": {**_WIDTH, "default": 128},
         "out_features": _WIDTH,
         "dropout": _DROPOUT,
     }
+    resnet = {
+        "in_shape": _in_shape("height, width, channels", 3, 3),
+        "stages": {"type": "array", "items": _LAYERS, "minItems": 1, "maxItems": 8, "default": [2, 2, 2, 2]},
+        "widths": {
+            "type": "array",
+            "items": _WIDTH,
+            "minItems": 1,
+            "maxItems": 8,
+            "default": [64, 128, 256, 512],
+            "description": "channels of each stage",
+        },
+        "stem": {
+            "enum": ["small", "large"],
+            "default": "small",
+            "description": "small: 3 × 3; large: 7 × 7 and a pool, for pictures of some 200 pixels",
+        },
+        "out_features": _WIDTH,
+        "dropout": _DROPOUT,
+    }
+    vit = {
+        "in_shape": _in_shape("height, width, channels", 3, 3),
+        "patch_size": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 4},
+        "dim": _WIDTH,
+        "n_layers": _LAYERS,
+        "n_heads": _HEADS,
+        "out_features": _WIDTH,
+        "dropout": _DROPOUT,
+        "mlp_dim": _MLP_DIM,
+        **_block("gelu", "layernorm"),
+    }
+    memory = {"hidden": {**_WIDTH, "default": 128}, "n_layers": {**_LAYERS, "default": 1}, "dropout": _DROPOUT}
+    lstm = {"in_shape": _in_shape("time steps, features", 2, 2), "out_features": _WIDTH, **memory}
+    lstm_lm = {"vocab_size": _VOCABULARY, "dim": {**_WIDTH, "default": 64}, "context": _CONTEXT, **memory}
+    sequential = {"in_shape": _in_shape("the shape of one sample, the batch aside", 1, 8), "layers": LAYERS}
     priors = {f"prior_scale_{name}": _SCALE for name in ("intercept", "coefficients", "sigma")}
     own = {
         **_own(),
@@ -83,12 +114,22 @@ def models() -> dict[str, Entry]:
         _model("transformer", "A decoder-only transformer that predicts the next token of a text.", "train", transformer),
         _model("mlp", "A multilayer perceptron for the rows of a table.", "train", mlp, ["x", "y"]),
         _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),
+        _model("resnet", "A residual network of convolutions with batch statistics, for pictures.", "train", resnet, ["x", "y"]),
+        _model("vit", "A transformer over the patches of a picture.", "train", vit, ["x", "y"]),
+        _model("lstm", "Long short-term memory over series of features; its last state gives the outputs.", "train", lstm, ["x", "y"]),
+        _model("lstm_lm", "Long short-term memory that predicts the next token of a text.", "train", lstm_lm),
+        _model("sequential", "Any network, as a list of layers.", "train", sequential, ["x", "y"]),
         _model(
             "eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", "mcmc", {}, ["y", "sigma"]
         ),
         _model("linear_regression", "Normal linear regression of y on the columns x.", "mcmc", priors, ["x", "y"]),
     ]
     return {entry["type"]: entry for entry in found}
+
+
+def _in_shape(description: str, least: int, most: int) -> Schema:
+    size: Schema = {"type": "integer", "minimum": 1, "maximum": 1_048_576}
+    return {"type": "array", "items": size, "minItems": least, "maxItems": most, "description": description}
 
 
 def _block(activation: str, norm: str) -> dict[str, Schema]:

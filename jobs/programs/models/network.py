@@ -8,14 +8,23 @@ from typing import Any
 from flax import nnx
 
 from jobs.programs.models.dense import CNN, MLP
+from jobs.programs.models.recurrent import LSTMClassifier, LSTMLanguageModel
+from jobs.programs.models.resnet import ResNet
+from jobs.programs.models.sequential import Sequential
 from jobs.programs.models.setting import Setting
 from jobs.programs.models.transformer import Transformer
+from jobs.programs.models.vit import ViT
 from jobs.programs.user_code import build_own_model
 
 NETWORKS: Mapping[str, Callable[[dict[str, Any], Setting, nnx.Rngs], nnx.Module]] = {
     "transformer": Transformer,
     "mlp": MLP,
     "cnn": CNN,
+    "resnet": ResNet,
+    "vit": ViT,
+    "lstm": LSTMClassifier,
+    "lstm_lm": LSTMLanguageModel,
+    "sequential": Sequential,
     "import": build_own_model,
 }
 
