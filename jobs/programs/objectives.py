@@ -24,6 +24,7 @@ from jobs.programs.packing import sequences
 from jobs.programs.rows import check_rows
 from jobs.programs.tokens import Corpus, read_corpus
 from jobs.spec.binding import WEIGHT
+from jobs.spec.catalog import load
 
 
 class Objective(Protocol):
@@ -80,7 +81,7 @@ class NextToken:
         self.rate: tuple[str, int] = ("tokens_per_second", self._data["batch_size"] * self.context)
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """A fresh transformer."""
+        """A fresh language model."""
         return build_network(self.model, self._setting, rngs)
 
     def example(self) -> datasets.Batch:
@@ -165,10 +166,20 @@ class Supervised:
         outputs, targets = model(batch["x"]), batch["y"]
         if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1:
             outputs = outputs[..., 0]
+        self._check(outputs.shape, targets.shape)
         rows = targets.shape[0]
         weights = batch.get("mask", jnp.ones(rows, jnp.float32)) * batch.get(WEIGHT, 1.0)
         found = {name: of(outputs, targets).reshape(rows, -1).mean(axis=-1) for name, of in each.items()}
         return {name: jnp.sum(values * weights) for name, values in found.items()}, jnp.sum(weights)
+
+    def _check(self, outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
+        """Refuse what the loss would broadcast."""
+        labels = load().entry("losses", self._spec["loss"]["type"])["targets"]["kind"] == "integer"
+        if outputs[:-1] == targets if labels else outputs == targets:
+            return
+        wanted = "one more axis than y, of classes" if labels else "the shape of y"
+        message = f"the network gives shape {list(outputs)} for a batch and y has {list(targets)}: the outputs must have {wanted}"
+        raise UserFault("compile_failed", message, "/model/layers" if "layers" in self._spec["model"] else "/model")
 
     def held_out(self) -> Iterator[datasets.Batch]:
         """The last rows, in order."""
@@ -196,7 +207,7 @@ def _over_data(spec: dict[str, Any], layout: Layout, path: Path | None, form: st
     data = spec["data"]
     if data["tokenizer"] is not None:
         if path is None:
-            raise UserFault("dataset_invalid", "a transformer learns from an uploaded text", "/data/dataset")
+            raise UserFault("dataset_invalid", "a language model learns from an uploaded text", "/data/dataset")
         return NextToken(spec, layout, read_corpus(path, form or "text", data, beside))
     bound = datasets.bind(datasets.columns_of(data, path, form), data["args"] or {"x": "x", "y": "y"})
     rest = _held_out_columns(data, beside)

@@ -196,7 +196,7 @@ def _settle_loss(draft: Draft) -> None:
         return
     facts: DatasetFacts | None = draft.parts.get("facts")
     of_text = imports.is_own(draft.parts["model"]) and facts is not None and facts.format == "text"
-    if draft.parts["model"]["type"] == "transformer" or of_text:
+    if models.learns_from_text(draft.parts["model"]) or of_text:
         draft.parts["loss"] = {"type": "next_token"}
         return
     draft.parts.pop("loss", None)

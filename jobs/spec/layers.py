@@ -22,7 +22,7 @@ LINEAR = ("Linear", "LoRALinear", "LoRA")
 CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell")
 
 
-class Misfit(Exception):  # noqa: N818
+class Misfit(Exception):
     """A layer cannot take what comes to it.
 
     Args:
@@ -76,9 +76,8 @@ def placed(layers: Sequence[Layer], pointer: str) -> Iterator[tuple[int, tuple[s
     """
     able = [at for at, layer in enumerate(layers) if layer["type"] in ("Linear", "Conv", "Embed")]
     for at in able:
-        out = None if at == able[-1] else "mlp"
-        inside = {"Linear": "embed", "Embed": "vocab", "Conv": None}[layers[at]["type"]]
-        yield at, (inside, out), layers[at], join(pointer, at)
+        inside, out = {"Linear": ("embed", "mlp"), "Embed": ("vocab", "embed"), "Conv": (None, "mlp")}[layers[at]["type"]]
+        yield at, (inside, None if at == able[-1] else out), layers[at], join(pointer, at)
 
 
 def sizes(layers: Sequence[Layer], pointer: str) -> Iterator[tuple[str, int, str]]:
@@ -265,7 +264,6 @@ _RULES: Mapping[str, Callable[[Layer, Shape], Shape | None]] = {
     "RNN": _after_rnn,
     "Bidirectional": _after_both,
     "SpectralNorm": _after_wrapper,
-    "WeightNorm": _after_wrapper,
     "MultiHeadAttention": _after_attention,
     "Conv": _after_conv,
     "ConvTranspose": _after_transposed,

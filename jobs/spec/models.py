@@ -180,5 +180,5 @@ _TOGETHER: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "resnet": (("embed", "mlp"),),
     "lstm": (("embed", "mlp"),),
     "lstm_lm": (("embed", "mlp"), ("vocab", "embed"), ("batch", "vocab")),
-    "sequential": (("embed", "mlp"), ("vocab", "mlp")),
+    "sequential": (("embed", "mlp"), ("vocab", "embed")),
 }

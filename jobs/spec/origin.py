@@ -43,12 +43,7 @@ class CheckpointFacts:
 FindCheckpoint = Callable[[str, int | None], CheckpointFacts | None]
 """The checkpoint of a job at a step, or its newest where no step is given; None where there is no such job or checkpoint."""
 
-_FREE: dict[str, set[str]] = {
-    "transformer": {"dropout", "attention"},
-    "mlp": {"dropout", "activation"},
-    "cnn": {"dropout"},
-    "import": {"code", "target", "config"},
-}
+_FREE = {"dropout", "attention"}
 """Arguments of a model that do not change the shape of its parameters."""
 
 
@@ -87,7 +82,7 @@ def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[
     if model["type"] != saved.get("type"):
         yield Issue("/model/type", "incompatible", f'must be "{saved.get("type")}", the model of the job in init_from')
         return
-    free = _FREE.get(model["type"], set[str]()) | ({"context"} if model.get("positions") == "rotary" else set[str]())
+    free = _FREE | _free_of(model)
     for name, value in model.items():
         if name not in free and value != saved.get(name):
             yield Issue(f"/model/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved.get(name))}")
@@ -105,6 +100,14 @@ def check_same_average(ema: object | None, found: CheckpointFacts) -> Iterator[I
     if (ema is None) != (found.resolved_spec.get("ema") is None):
         detail = 'must be given as in the job in init_from, or in neither; with what: "params" it may differ'
         yield Issue("/ema", "incompatible", detail)
+
+
+def _free_of(model: dict[str, Any]) -> set[str]:
+    if model["type"] == "mlp":
+        return {"activation"}
+    if model["type"] == "import":
+        return {"code", "target", "config"}
+    return {"context"} if model["type"] == "lstm_lm" or model.get("positions") == "rotary" else set[str]()
 
 
 def check_same_optimizer(optimizer: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec import models
 from jobs.spec.binding import told_missing
 from jobs.spec.data import TOKENIZERS, TrainData, part_sizes
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, TextFacts, TokenizerFacts
@@ -35,7 +36,7 @@ class Corpus:
 
 def learns_from_text(model: Named, facts: DatasetFacts) -> bool:
     """Whether a model takes tokens: a language model does, and a user's own one where it is given a text."""
-    return model["type"] == "transformer" or (is_own(model) and facts.format == "text")
+    return models.learns_from_text(model) or (is_own(model) and facts.format == "text")
 
 
 def bind_text(data: TrainData, facts: DatasetFacts) -> tuple[Corpus | None, list[Issue]]:
@@ -119,7 +120,7 @@ def check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[I
     if facts.text is None or model.get("context") is None or data.tokenizer not in (None, *TOKENIZERS):
         return
     needed, why = _vocabulary(facts.text, data.tokenizer)
-    if model["type"] == "transformer" and model["vocab_size"] < needed:
+    if models.learns_from_text(model) and model["vocab_size"] < needed:
         yield Issue("/model/vocab_size", "too_small", f"must be at least {needed}: {why}")
     if data.packing == "documents" or data.separator is not None:
         return
@@ -138,7 +139,7 @@ def check_text(model: Named, data: TrainData, facts: DatasetFacts) -> Iterator[I
 
 def check_tokenizer(model: Named, tokenizer: TokenizerFacts) -> Iterator[Issue]:
     """A vocabulary that holds the tokenizer's."""
-    if model["type"] == "transformer" and model["vocab_size"] < tokenizer.vocab_size:
+    if models.learns_from_text(model) and model["vocab_size"] < tokenizer.vocab_size:
         detail = f"must be at least {tokenizer.vocab_size}: the tokenizer's largest token is {tokenizer.vocab_size - 1}"
         yield Issue("/model/vocab_size", "too_small", detail)
 

@@ -48,17 +48,15 @@ def _check_weights(binding: Binding) -> Iterator[Issue]:
 
 
 def _check_inputs(model: Named, binding: Binding) -> Iterator[Issue]:
-    if is_own(model) or "x" not in binding.arguments:
+    wanted = models.inputs(model)
+    if "x" not in binding.arguments or wanted is None or binding.arguments["x"].width == wanted[0]:
         return
-    x = binding.arguments["x"]
-    if model["type"] == "mlp" and x.width != model["in_features"]:
-        detail = f"must be {x.width}, the numbers in a row of x, or x must be bound to {count_of(model['in_features'], 'column')}"
-        yield Issue("/model/in_features", "mismatch", detail)
-    if model["type"] == "cnn":
-        height, width, channels = model["in_shape"]
-        if x.width != height * width * channels:
-            detail = f"multiplies to {height * width * channels}, and a row of x holds {count_of(x.width, 'number')}"
-            yield Issue("/model/in_shape", "mismatch", detail)
+    x, (numbers, pointer) = binding.arguments["x"], wanted
+    if "in_shape" in model:
+        yield Issue(pointer, "mismatch", f"multiplies to {numbers}, and a row of x holds {count_of(x.width, 'number')}")
+    else:
+        detail = f"must be {x.width}, the numbers in a row of x, or x must be bound to {count_of(numbers, 'column')}"
+        yield Issue(pointer, "mismatch", detail)
 
 
 def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issue]:
@@ -76,9 +74,10 @@ def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issu
     if targets["kind"] == "integer":
         yield from _check_labels(model, loss, y)
     elif targets["kind"] == "values":
-        if y.width != model["out_features"]:
-            detail = f"must be {y.width}: loss {loss['type']} compares each output with a value of y, and a row of y has {y.width}"
-            yield Issue("/model/out_features", "mismatch", detail)
+        given = models.outputs(model)
+        if given is not None and y.width != given[0]:
+            detail = f"loss {loss['type']} compares each output with a value of y, and a row of y has {y.width}"
+            yield Issue(given[1], "mismatch", f"{_outputs_must(given)} be {y.width}: {detail}")
         low, high = targets.get("minimum"), targets.get("maximum")
         if low is not None and (y.minimum < low or y.maximum > high):
             least, most = f"{y.minimum:g}{y.row_of(y.minimum)}", f"{y.maximum:g}{y.row_of(y.maximum)}"
@@ -87,33 +86,38 @@ def _check_targets(model: Named, loss: Named, binding: Binding) -> Iterator[Issu
 
 
 def _check_labels(model: Named, loss: Named, y: Argument) -> Iterator[Issue]:
-    outputs = model["out_features"]
+    given = models.outputs(model)
     if not y.is_integer:
         yield Issue(y.pointer, "wrong_type", f"loss {loss['type']} takes integer labels: convert the column, or use squared_error")
     elif y.axes != 1:
         yield Issue(y.pointer, "wrong_shape", f"loss {loss['type']} takes one label for each row: bind y to one plain column")
-    elif outputs < 2:
-        yield Issue(
-            "/model/out_features", "out_of_range", f"must be at least 2 with loss {loss['type']}: one output for each class"
-        )
+    elif given is not None and given[0] < 2:
+        detail = f"{_outputs_must(given)} be at least 2 with loss {loss['type']}: one output for each class"
+        yield Issue(given[1], "out_of_range", detail)
     elif y.minimum < 0:
         yield Issue(
             y.pointer,
             "out_of_range",
             f"labels count from 0, and the least of these is {y.minimum:g}{y.row_of(y.minimum)}: number the classes from 0",
         )
-    elif y.maximum >= outputs:
+    elif given is not None and y.maximum >= given[0]:
         most = f"{int(y.maximum)}{y.row_of(y.maximum)}"
-        detail = f"must be at least {int(y.maximum) + 1}: the labels of y go from 0 to {most}, and each class takes one output"
-        yield Issue("/model/out_features", "too_small", detail)
+        detail = f"be at least {int(y.maximum) + 1}: the labels of y go from 0 to {most}, and each class takes one output"
+        yield Issue(given[1], "too_small", f"{_outputs_must(given)} {detail}")
+
+
+def _outputs_must(given: tuple[int, str]) -> str:
+    """The beginning of what is said of a number of outputs, by where it stands."""
+    return "must" if given[1].endswith("out_features") else f"give {given[0]} outputs, which must"
 
 
 def _check_loss(model: Named, loss: Named) -> Iterator[Issue]:
     if is_own(model) or is_own(loss):
         return
-    if model["type"] == "transformer" and loss["type"] not in TEXT_LOSSES:
-        yield Issue("/loss/type", "conflict", 'a transformer learns by "next_token": use that, or leave loss out')
-    elif model["type"] != "transformer" and loss["type"] == "next_token":
+    from_text = models.learns_from_text(model)
+    if from_text and loss["type"] not in TEXT_LOSSES:
+        yield Issue("/loss/type", "conflict", 'a language model learns by "next_token": use that, or leave loss out')
+    elif not from_text and loss["type"] == "next_token":
         detail = f'is for text: for an {model["type"]} use one such as "{INTEGER_LOSS}" (classes) or "squared_error" (numbers)'
         yield Issue("/loss/type", "conflict", detail)
 

@@ -31,7 +31,8 @@ NAMED = {
     **dict.fromkeys(("dtype", "lora_dtype"), _COMPUTE_FORMAT),
     **dict.fromkeys(("param_dtype", "lora_param_dtype"), _PARAM_FORMAT),
     **dict.fromkeys(("n_steps", "unroll"), _FEW),
-    **dict.fromkeys(("forward_rnn", "backward_rnn"), {"$ref": "#/$defs/rnn"}),
+    "forward_rnn": {"$ref": "#/$defs/rnn"},
+    "backward_rnn": {"$ref": "#/$defs/rnn"},
     "cell": {"$ref": "#/$defs/cell"},
     "layer_instance": {"$ref": "#/$defs/layer"},
     "preferred_element_type": _FORMAT,
@@ -57,8 +58,12 @@ OWN = {
     "MultiHeadAttention.decode": None,
 }
 CONTAINERS = {"Dict", "List", "Module", "RNNCellBase", "Sequential"}
-NOT_LAYERS = {"RoPE": "is not in every version of Flax that this project supports", **NOT_ACTIVATIONS}
-WRAPPERS = {"RNN": "rnn", "Bidirectional": "recurrent", "SpectralNorm": "wrapper", "WeightNorm": "wrapper"}
+NOT_LAYERS = {
+    "RoPE": "is not in every version of Flax that this project supports",
+    "WeightNorm": "keeps its scales outside of Flax's variables, where no optimizer sees them",
+    **NOT_ACTIVATIONS,
+}
+WRAPPERS = {"RNN": "rnn", "Bidirectional": "recurrent", "SpectralNorm": "wrapper"}
 
 
 def layers() -> Section:

@@ -79,7 +79,7 @@ def models() -> dict[str, Entry]:
         "stem": {
             "enum": ["small", "large"],
             "default": "small",
-            "description": "small: 3 × 3; large: 7 × 7 and a pool, for pictures of some 200 pixels",
+            "description": "small: a kernel of 3; large: one of 7 and a pool, for pictures of some 200 pixels",
         },
         "out_features": _WIDTH,
         "dropout": _DROPOUT,
@@ -116,7 +116,7 @@ def models() -> dict[str, Entry]:
         _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),
         _model("resnet", "A residual network of convolutions with batch statistics, for pictures.", "train", resnet, ["x", "y"]),
         _model("vit", "A transformer over the patches of a picture.", "train", vit, ["x", "y"]),
-        _model("lstm", "Long short-term memory over series of features; its last state gives the outputs.", "train", lstm, ["x", "y"]),
+        _model("lstm", "Long short-term memory over series of features.", "train", lstm, ["x", "y"]),
         _model("lstm_lm", "Long short-term memory that predicts the next token of a text.", "train", lstm_lm),
         _model("sequential", "Any network, as a list of layers.", "train", sequential, ["x", "y"]),
         _model(

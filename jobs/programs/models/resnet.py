@@ -15,7 +15,7 @@ from jobs.programs.models.setting import Setting, drawn, scaled
 
 
 class ResidualBlock(nnx.Module):
-    """Two convolutions of 3 × 3 past which the input is added: (batch, height, width, channels), halved where `stride` is 2."""
+    """Two convolutions past which the input is added: (batch, height, width, channels), halved where `stride` is 2."""
 
     def __init__(self, channels: int, out: int, stride: int, setting: Setting, rngs: nnx.Rngs) -> None:
         self.first = _convolution(channels, out, 3, stride, setting, rngs)

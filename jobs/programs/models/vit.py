@@ -31,9 +31,7 @@ class ViT(nnx.Module):
         side, kinds = model["patch_size"], {**setting.formats, "rngs": rngs}
         self.grid = (height // side, width // side)
         self.patches = nnx.Linear(side * side * channels, shape.dim, kernel_init=scaled(None, "embed"), **kinds)
-        self.position = nnx.Embed(
-            self.grid[0] * self.grid[1], shape.dim, embedding_init=drawn(INIT_STD, None, "embed"), **kinds
-        )
+        self.position = nnx.Embed(self.grid[0] * self.grid[1], shape.dim, embedding_init=drawn(INIT_STD, None, "embed"), **kinds)
         self.dropout = nnx.Dropout(shape.dropout, rngs=rngs)
         self.blocks = blocks_of(shape, setting, rngs)
         self.norm = norm_of(shape, setting, rngs)

@@ -1,10 +1,9 @@
-"""Distributions and layers of the catalog can be built from the arguments that it lists."""
+"""Distributions of the catalog can be built from the arguments that it lists."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 import pytest
-from flax import nnx
 
 from jobs.programs.library import arguments, found
 from jobs.spec.catalog import load
@@ -24,7 +23,6 @@ SPECIAL = {
     "LowerTruncatedPowerLaw": {"alpha": -2},
     "OrderedLogistic": {"cutpoints": [0.0, 1.0]},
     "SineBivariateVonMises": {"correlation": 0.1},
-    "GroupNorm": {"num_features": 32},
 }
 
 
@@ -55,9 +53,3 @@ def test_a_distribution_is_built(name):
         key: jnp.asarray(item) if isinstance(item, tuple) and key not in shapes else item for key, item in arguments(value).items()
     }
     found("distributions", name)(**given, validate_args=True)
-
-
-@pytest.mark.parametrize("name", load().sections["layers"])
-def test_a_layer_is_built(name):
-    keys = {"rngs": nnx.Rngs(0)} if "rngs" in load().entry("layers", name)["left_out"] else {}
-    assert isinstance(found("layers", name)(**arguments(fitted("layers", name)), **keys), nnx.Module)

@@ -12,6 +12,13 @@ from jobs.programs.module import ModuleForm
 from jobs.spec.catalog import load
 from jobs.spec.models import complete, logical_sizes, together
 
+LAYERS = [
+    {"type": "Conv", "in_features": 2, "out_features": 6, "kernel_size": [3, 3]},
+    {"type": "mean"},
+    {"type": "Linear", "in_features": 6, "out_features": 10},
+    {"type": "residual", "layers": [{"type": "Linear", "in_features": 10, "out_features": 10}]},
+    {"type": "Linear", "in_features": 10, "out_features": 3},
+]
 MODELS = [
     {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "mlp_dim": 40},
     {"type": "transformer", "vocab_size": 96, "dim": 24, "n_layers": 2, "n_heads": 3, "context": 16, "tie_embeddings": False},
@@ -22,6 +29,12 @@ MODELS = [
     {"type": "mlp", "in_features": 5, "hidden": [7, 11, 13], "out_features": 3},
     {"type": "mlp", "in_features": 5, "hidden": [7, 11], "out_features": 3},
     {"type": "mlp", "in_features": 5, "hidden": [], "out_features": 3},
+    {"type": "vit", "in_shape": [8, 8, 1], "dim": 24, "n_layers": 1, "n_heads": 3, "out_features": 4, "mlp_dim": 40},
+    {"type": "resnet", "in_shape": [8, 8, 3], "stages": [1, 2], "widths": [6, 10], "out_features": 4},
+    {"type": "lstm", "in_shape": [5, 3], "hidden": 14, "n_layers": 2, "out_features": 4},
+    {"type": "lstm_lm", "vocab_size": 96, "dim": 24, "hidden": 14, "n_layers": 2, "context": 8},
+    {"type": "sequential", "in_shape": [4, 4, 2], "layers": LAYERS},
+    {"type": "sequential", "in_shape": [4], "layers": [{"type": "Embed", "num_embeddings": 9, "features": 2}, *LAYERS[2:]]},
     {"type": "cnn", "in_shape": [8, 8, 1], "channels": [6, 10], "hidden": 14, "out_features": 4},
 ]
 

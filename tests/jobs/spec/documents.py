@@ -169,6 +169,22 @@ def table() -> dict[str, Any]:
     }
 
 
+def network() -> dict[str, Any]:
+    """A classifier of pictures, layer by layer."""
+    layers = [
+        {"type": "Conv", "in_features": 1, "out_features": 4, "kernel_size": [3, 3]},
+        {"type": "BatchNorm", "num_features": 4},
+        {"type": "relu"},
+        {"type": "max_pool", "window_shape": [2, 2], "strides": [2, 2]},
+        {"type": "flatten"},
+        {"type": "Linear", "in_features": 64, "out_features": 4},
+    ]
+    return table() | {
+        "model": {"type": "sequential", "in_shape": [8, 8, 1], "layers": layers},
+        "data": {"dataset": "ds_pictures"},
+    }
+
+
 def regression() -> dict[str, Any]:
     """Linear regression by sampling."""
     return {

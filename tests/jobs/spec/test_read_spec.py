@@ -7,9 +7,9 @@ import json
 import pytest
 
 from jobs.spec.builtin import columns
-from tests.jobs.spec.documents import GONE, edited, faults, language, read, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, edited, faults, language, network, read, regression, schools, table, text
 
-EVERY = [language, schools, text, table, regression]
+EVERY = [language, schools, text, table, network, regression]
 COMMON = {
     "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
     "debug", "profile", "init_from", "resources", "retries", "timeout_seconds",
@@ -258,3 +258,43 @@ def test_positions_are_rotary_where_heads_are_even():
     model = {"type": "transformer", "dim": 24, "n_heads": 4, "mlp_dim": 96, "n_kv_heads": 4, "positions": None}
     assert complete(model)["positions"] == "rotary"
     assert complete(model | {"n_heads": 8})["positions"] == "learned"
+
+
+def test_layers_are_needs_and_have_all_their_arguments():
+    spec = read(network())
+    assert {"models/sequential", "layers/Conv", "layers/relu", "layers/flatten"} <= set(spec.needs)
+    norm = spec.resolved["model"]["layers"][1]
+    assert norm == {
+        "type": "BatchNorm", "num_features": 4, "use_running_average": False, "axis": -1, "momentum": 0.99, "epsilon": 1e-5,
+        "dtype": None, "param_dtype": None, "use_bias": True, "use_scale": True, "use_fast_variance": True,
+    }  # fmt: skip
+    assert spec.resolved["model"]["layers"][2] == {"type": "relu"}
+
+
+def test_what_is_in_layers_is_listed_with_its_pointer():
+    cell = {"type": "GRUCell", "in_features": 8, "hidden_features": 4}
+    rnn = {"type": "Bidirectional", "forward_rnn": {"type": "RNN", "cell": cell}, "backward_rnn": {"type": "RNN", "cell": cell}}
+    document = edited(network(), {"/model/in_shape": [8, 8], "/model/layers": [rnn, {"type": "take"}]})
+    document["model"]["layers"].append({"type": "Linear", "in_features": 8, "out_features": 4})
+    spec = read(document)
+    assert {"layers/GRUCell", "layers/RNN", "layers/Bidirectional"} <= set(spec.needs)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "resnet", "in_shape": [8, 8, 1], "stages": [1, 1], "widths": [4, 8], "out_features": 4},
+        {"type": "vit", "in_shape": [8, 8, 1], "dim": 16, "n_layers": 1, "n_heads": 2, "out_features": 4},
+        {"type": "lstm", "in_shape": [8, 8], "out_features": 4},
+        {"type": "cnn", "in_shape": [8, 8, 1], "out_features": 4},
+    ],
+    ids=lambda model: model["type"],
+)
+def test_pictures_may_be_learned_by_any_network_of_their_shape(model):
+    assert read(network() | {"model": model}).resolved["model"].items() >= model.items()
+
+
+def test_a_recurrent_language_model_learns_from_text():
+    spec = read(edited(text(), {"/model": {"type": "lstm_lm", "vocab_size": 256, "context": 64}}))
+    assert spec.resolved["loss"] == {"type": "next_token"}
+    assert spec.resolved["data"]["tokenizer"] == "bytes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.spec.documents import GONE, documents, edited, faults, language, own, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, documents, edited, faults, language, network, own, regression, schools, table, text
 
 CHAIN_OF_NINE: dict = {"type": "identity"}
 for _ in range(9):
@@ -19,6 +19,13 @@ PARTITION = {
 FILE = {"type": "tokenizers", "dataset": "ds_tokenizer"}
 EVALUATED = {"/data/eval_fraction": 0.1}
 ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
+
+TWO: dict = {"axes": {"model": 2}}
+VIT = {"type": "vit", "in_shape": [8, 8, 1], "dim": 16, "n_layers": 1, "n_heads": 2, "out_features": 4}
+RESNET = {"type": "resnet", "in_shape": [8, 8, 1], "stages": [1, 1], "widths": [5, 8], "out_features": 4}
+WIDER = {"type": "Linear", "in_features": 4, "out_features": 8}
+RNN: dict = {"type": "RNN"}
+RESHAPE = {"type": "reshape", "shape": [3, -1]}
 
 # (document, changes, [(pointer, code), …], part of the message)
 WRONG = [
@@ -111,6 +118,46 @@ WRONG = [
         [("/loss/type", "conflict")],
         '"next_token"',
     ),
+    (text, {"/model": {"type": "lstm_lm", "vocab_size": 99, "context": 8}}, [("/model/vocab_size", "too_small")], "at least 227"),
+    (network, {"/model": VIT | {"patch_size": 3}}, [("/model/patch_size", "not_divisible")], "8 and 8"),
+    (network, {"/model": VIT | {"n_heads": 3}}, [("/model/n_heads", "not_divisible")], "must divide dim"),
+    (network, {"/model": RESNET | {"widths": [4]}}, [("/model/widths", "mismatch")], "2 sizes"),
+    (network, {"/model": RESNET | {"in_shape": [8, 8]}}, [("/model/in_shape", "out_of_range")], "3 items"),
+    (network, {"/model": {"type": "lstm", "in_shape": [8, 9], "out_features": 4}}, [("/model/in_shape", "mismatch")], "64 numbers"),
+    (network, {"/model": RESNET, "/mesh": TWO | {"sharding": "tp"}}, [("/model/widths/0", "not_divisible")], '"mlp" lies'),
+    # layers
+    (network, {"/model/layers/2/type": "rellu"}, [("/model/layers/2/type", "unknown_type")], 'did you mean "relu"'),
+    (network, {"/model/layers/2/type": "WeightNorm"}, [("/model/layers/2/type", "unknown_type")], "cannot be used in a job"),
+    (network, {"/model/layers/2": "relu"}, [("/model/layers/2", "wrong_type")], 'names a layer: {"type": "Linear", …}'),
+    (network, {"/model/layers/2/alpha": 1}, [("/model/layers/2/alpha", "unknown_argument")], "relu has no argument"),
+    (network, {"/model/layers/5/features": 4}, [("/model/layers/5/features", "unknown_argument")], 'did you mean "in_features"'),
+    (network, {"/model/layers/1/num_features": GONE}, [("/model/layers/1/num_features", "missing")], "is required"),
+    (network, {"/model/layers/1/epsilon": 0}, [("/model/layers/1/epsilon", "out_of_range")], "more than 0"),
+    (network, {"/model/layers": []}, [("/model/layers", "out_of_range")], "1 to 200 items"),
+    (network, {"/model/layers/0/in_features": 3}, [("/model/layers/0/in_features", "mismatch")], "must be 1: what comes to it"),
+    (network, {"/model/layers/1/num_features": 8}, [("/model/layers/1/num_features", "mismatch")], "[8, 8, 4]"),
+    (network, {"/model/layers/3/window_shape": [2]}, [("/model/layers/3/window_shape", "mismatch")], "2 sizes"),
+    (network, {"/model/layers/3/window_shape": [9, 2]}, [("/model/layers/3/window_shape", "mismatch")], "larger than the input"),
+    (network, {"/model/layers/4": RESHAPE}, [("/model/layers/4/shape", "mismatch")], "must hold 64 numbers"),
+    (network, {"/model/layers/5/in_features": 60}, [("/model/layers/5/in_features", "mismatch")], "must be 64"),
+    (network, {"/model/layers/5/out_features": 3}, [("/model/layers", "too_small")], "give 3 outputs, which must be at least 4"),
+    (network, {"/model/layers/4": {"type": "take", "index": 9}}, [("/model/layers/4/index", "mismatch")], "less than 4"),
+    (network, {"/model/layers/4": {"type": "mean", "axes": [3]}}, [("/model/layers/4/axes", "mismatch")], "from 0 to 2"),
+    (network, {"/model/layers/4": {"type": "residual", "layers": [WIDER]}}, [("/model/layers/4/layers", "mismatch")], "[4, 4, 8]"),
+    (network, {"/model/layers/4": RNN | {"cell": WIDER}}, [("/model/layers/4/cell/type", "unknown_type")], "cannot stand here"),
+    (
+        network,
+        {"/model/layers/4": RNN | {"cell": {"type": "GRUCell", "in_features": 5, "hidden_features": 2}}},
+        [("/model/layers/4/cell/in_features", "mismatch")],
+        "must be 4",
+    ),
+    (
+        network,
+        {"/model/layers/4": {"type": "MultiHeadAttention", "num_heads": 3, "in_features": 4}},
+        [("/model/layers/4/num_heads", "mismatch")],
+        "must divide 4",
+    ),
+    (network, {"/model/in_shape": [8, 9, 1]}, [("/model/in_shape", "mismatch")], "72"),
     # optimizers and schedules
     (text, {"/optimizer/type": "adm"}, [("/optimizer/type", "unknown_type")], 'did you mean "adam"'),
     (text, {"/optimizer/type": "lookahead"}, [("/optimizer/type", "unknown_type")], "cannot be used in a job"),
