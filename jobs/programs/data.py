@@ -22,6 +22,7 @@ import pyarrow.parquet
 import pyarrow.types
 
 from jobs.errors import UserFault
+from jobs.programs.records import read_examples, read_records
 from jobs.spec import builtin
 
 Batch = dict[str, np.ndarray]
@@ -172,6 +173,8 @@ def read_columns(path: Path, form: str) -> dict[str, np.ndarray]:
     if form == "npz":
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
+    if form == "arrayrecord":
+        return {name: array for name, array in read_examples(path).items() if array.dtype.kind in "biuf"}
     table = _read_table(path, form)
     found = {name: _as_array(table[name]) for name in table.column_names}
     return {name: array for name, array in found.items() if array is not None}
@@ -195,6 +198,8 @@ def read_texts(path: Path, form: str, column: str) -> list[str]:
     Raises:
         UserFault: there is no such column, or a text is missing.
     """
+    if form == "arrayrecord":
+        return [record.decode() for record in read_records(path)]
     as_text = pyarrow.csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
     try:
         table = pyarrow.csv.read_csv(str(path), convert_options=as_text) if form == "csv" else _read_table(path, form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Format = Literal["text", "npz", "csv", "parquet", "jsonl", "tokenizer"]
+Format = Literal["text", "npz", "csv", "parquet", "jsonl", "arrayrecord", "tokenizer"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Format(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     JSONL = "jsonl"
+    ARRAYRECORD = "arrayrecord"
     TOKENIZER = "tokenizer"
 
 

@@ -10,7 +10,15 @@ from meshyard.flows.download import OnBytes, Wanted, download_to, ignore_bytes
 from meshyard.flows.requests import fetch, get, paged, part, query
 from meshyard.models import Dataset, File
 
-FORMAT_OF_SUFFIX = {".npz": "npz", ".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".txt": "text"}
+FORMAT_OF_SUFFIX = {
+    ".npz": "npz",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".txt": "text",
+    ".array_record": "arrayrecord",
+    ".arrayrecord": "arrayrecord",
+}
 DEFAULT_FORMAT = "text"
 
 
@@ -25,7 +33,8 @@ def upload(
 
     Args:
         source: path of a file, which is streamed from disk, or the bytes themselves.
-        format: `text`, `npz`, `csv`, `parquet`, `jsonl` or `tokenizer`; by default what the file's name ends in says, else text.
+        format: `text`, `npz`, `csv`, `parquet`, `jsonl`, `arrayrecord` or `tokenizer`; by default what
+            the file's name ends in says, else text.
         name: for people; by default the file's name.
         on_bytes: called with the number of bytes that have just gone out, for a file.
     """

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from jobs.spec.dataset import Format
 from service.domain.inspection.arrays import inspect_arrays
 from service.domain.inspection.columns import Facts, refuse
 from service.domain.inspection.lines import inspect_lines
+from service.domain.inspection.records import inspect_records
 from service.domain.inspection.tables import inspect_csv, inspect_parquet
 from service.domain.inspection.text import inspect_text
 from service.domain.inspection.tokenizer import inspect_tokenizer
 
 __all__ = ["Facts", "inspect"]
+
+
+Inspection = Callable[[BinaryIO, int], Facts]
+INSPECTIONS: Mapping[Format, Inspection] = {
+    "text": lambda stream, _: inspect_text(stream),
+    "npz": inspect_arrays,
+    "csv": lambda stream, _: inspect_csv(stream),
+    "jsonl": lambda stream, _: inspect_lines(stream),
+    "parquet": inspect_parquet,
+    "arrayrecord": inspect_records,
+    "tokenizer": lambda stream, _: inspect_tokenizer(stream),
+}
 
 
 def inspect(form: Format, stream: BinaryIO, unpacked_bytes: int) -> Facts:
@@ -29,16 +43,4 @@ def inspect(form: Format, stream: BinaryIO, unpacked_bytes: int) -> Facts:
     if not stream.read(1):
         raise refuse("The file is empty; send its bytes as the body.")
     stream.seek(0)
-    match form:
-        case "text":
-            return inspect_text(stream)
-        case "npz":
-            return inspect_arrays(stream, unpacked_bytes)
-        case "csv":
-            return inspect_csv(stream)
-        case "jsonl":
-            return inspect_lines(stream)
-        case "parquet":
-            return inspect_parquet(stream, unpacked_bytes)
-        case "tokenizer":
-            return inspect_tokenizer(stream)
+    return INSPECTIONS[form](stream, unpacked_bytes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from jobs.errors import UserFault
 from jobs.programs import data
@@ -52,6 +54,24 @@ def test_a_bad_row_of_the_data_to_evaluate_on_is_named_before_the_first_step(tmp
     with pytest.raises(UserFault, match="label 9 in row 41") as caught:
         running.build(specs.pictures(), pictures, beside)
     assert caught.value.param == "/data/eval_dataset"
+
+
+def test_records_are_examples_or_texts(tmp_path: Path) -> None:
+    writer = array_record_module.ArrayRecordWriter(str(tmp_path / "examples"), "group_size:1")
+    for n in range(300):
+        stream = io.BytesIO()
+        np.savez(stream, x=np.full((2, 2), n, np.float32), y=np.int64(n), name=np.array("a"))
+        writer.write(stream.getvalue())
+    writer.close()
+    columns = data.read_columns(tmp_path / "examples", "arrayrecord")
+    assert sorted(columns) == ["x", "y"]
+    assert (columns["x"].shape, columns["x"].dtype, columns["y"].tolist()) == ((300, 2, 2), np.float32, list(range(300)))
+    writer = array_record_module.ArrayRecordWriter(str(tmp_path / "texts"), "group_size:1")
+    for text in ("one", "zwei", "dröi"):
+        writer.write(text.encode())
+    writer.close()
+    assert data.read_texts(tmp_path / "texts", "arrayrecord", "text") == ["one", "zwei", "dröi"]
+    assert data.read_columns(tmp_path / "texts", "arrayrecord") == {}
 
 
 def test_arrays_in_tables_keep_their_shape(tmp_path: Path) -> None:
