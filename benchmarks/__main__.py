@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-NAMES = ("step", "checkpoint", "start", "quality", "accelerator")
+NAMES = ("step", "checkpoint", "start", "quality", "ensemble", "accelerator")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ def load(
     *,
     client: Client | None = None,
     to: str | PathLike[str] | None = None,
+    trial: int | None = None,
 ) -> Any:
     """The model that a training job has made: a `flax.nnx.Module` with its parameters, in eval mode, on the first device.
 
@@ -39,15 +40,16 @@ def load(
         step: the newest, the best by the job's own measure, or that of a step; None: the best if any was measured, else the newest.
         client: of the service; a new one by default, for the server that the environment names.
         to: folder to keep the download in; below `~/.cache/meshyard/checkpoints` by default.
+        trial: the member of an ensemble; None for any other job.
 
     Raises:
         NoCheckpoint: there is none such.
         DownloadCorrupt: bytes came twice that are not the manifest's.
         MissingExtra: JAX and Flax are not installed here.
-        MeshyardError: it is a sampling job, or not a checkpoint.
+        MeshyardError: it is a sampling job, or not a checkpoint, or an ensemble of which no member is named.
     """
     programs = numerical()
-    return programs.load(fetch(job, step, client=client, to=to)).module
+    return programs.load(fetch(job, step, client=client, to=to), trial).module
 
 
 def fetch(

@@ -19,6 +19,9 @@ from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
 from jobs.programs.module import ModuleForm
 
+AVERAGED = "averaged"
+"""The section with an average of the parameters: what was evaluated."""
+
 
 class CannotLoad(MeshyardError):
     """A checkpoint that no model can be made of here; the text says why and what to do."""
@@ -44,11 +47,12 @@ class Trained:
         return self.card["resolved_spec"]
 
 
-def load(folder: Path) -> Trained:
-    """The model of a checkpoint, on the first device there is.
+def load(folder: Path, trial: int | None = None) -> Trained:
+    """The model of a checkpoint, on the first device there is. Where an average of its parameters was kept, with that.
 
     Args:
         folder: the checkpoint, whose bytes the caller has verified.
+        trial: the member of an ensemble; None for any other job.
 
     Raises:
         CannotLoad: it is a sampler's, or not a checkpoint of ours, or asks for 64 bits that are turned off.
@@ -63,15 +67,34 @@ def load(folder: Path) -> Trained:
     if spec["model"]["type"] == "import":
         how = "build it from your code and put in the arrays of the checkpoint, as docs/checkpoints.md shows"
         raise CannotLoad(f"its model is code of its owner's: {how}")
+    _check_trial(spec["ensemble"], trial)
     layout = Layout(build_mesh({"data": 1}), ())
     form = ModuleForm(builder(spec, layout))
-    wanted = {
-        name: {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout.replicated) for path, leaf in section.items()}
-        for name, section in jax.eval_shape(lambda: form.fresh(0)).items()
-        if name in stored.PARAMETERS
-    }
-    module = form.give({**form.fresh(spec["seed"]), **stored.read(folder, wanted)})
+    module = form.give({**form.fresh(spec["seed"]), **_parameters(folder, layout, trial)})
     return Trained(still(module), card, folder)
+
+
+def _check_trial(members: int | None, trial: int | None) -> None:
+    if members is None and trial is not None:
+        raise CannotLoad("the job is no ensemble: leave trial out")
+    if members is not None and (trial is None or not 0 <= trial < members):
+        raise CannotLoad(f"the job is an ensemble: say which of its members to load, trial=0 to trial={members - 1}")
+
+
+def _parameters(folder: Path, layout: Layout, trial: int | None) -> dict[str, stored.Flat]:
+    held = stored.shapes(folder)
+    source = {name: AVERAGED if name == "params" and AVERAGED in held else name for name in stored.PARAMETERS if name in held}
+    wanted = {
+        section: {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout.replicated) for path, leaf in held[section].items()
+        }
+        for section in source.values()
+    }
+    found = stored.read(folder, wanted)
+    return {
+        name: {path: value if trial is None else value[trial] for path, value in found[section].items()}
+        for name, section in source.items()
+    }
 
 
 def builder(spec: dict[str, Any], layout: Layout) -> Callable[[nnx.Rngs], nnx.Module]:

@@ -56,6 +56,23 @@ def test_a_loaded_network_says_what_the_trained_one_did(document: Any, pictures:
     np.testing.assert_array_equal(np.asarray(meshyard.load(str(folder))(x)), outputs_of(program, state, x))
 
 
+def test_a_member_of_an_ensemble_is_loaded_with_its_average(tmp_path: Path) -> None:
+    program, state, folder = train(specs.spirals(ensemble=2, ema={"decay": 0.5}), None, tmp_path)
+    x = jnp.asarray(program.objective.source.gather(np.arange(4))["x"])
+    for trial in range(2):
+        kernel = state.sections["averaged"]["layers.0.kernel"][trial]
+        model = meshyard.load(folder, trial=trial)
+        np.testing.assert_array_equal(model.layers[0].kernel[...], kernel)
+        assert model(x).shape == (4, 3)
+    with pytest.raises(meshyard.MeshyardError, match="trial=0 to trial=1"):
+        meshyard.load(folder)
+
+
+def test_a_trial_is_for_ensembles(classifier: Any) -> None:
+    with pytest.raises(meshyard.MeshyardError, match="no ensemble"):
+        meshyard.load(classifier[2], trial=0)
+
+
 def test_a_sampler_cannot_be_loaded(tmp_path: Path) -> None:
     program = running.build(specs.schools())
     folder = save(program, program.init(), tmp_path)
