@@ -84,6 +84,13 @@ def rotate(x: jax.Array, base: float) -> jax.Array:
     return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
 
 
+def has_fused_attention(device: Any) -> bool:
+    """Whether cuDNN has flash attention for a device: an NVIDIA GPU of compute capability 8.0 or more."""
+    if device.platform != "gpu" or "cuda" not in device.client.platform_version:
+        return False
+    return int(device.compute_capability.split(".")[0]) >= 8
+
+
 def attention_of(wanted: str, setting: Setting, head_dim: int) -> Literal["xla", "cudnn"]:
     """The implementation of attention on this process's devices: `cudnn` where it is wanted or can be had, else `xla`.
 
@@ -92,13 +99,13 @@ def attention_of(wanted: str, setting: Setting, head_dim: int) -> Literal["xla",
     """
     if wanted == "xla":
         return "xla"
-    has_device = setting.layout.mesh.devices.flat[0].platform == "gpu"
+    has_device = has_fused_attention(setting.layout.mesh.devices.flat[0])
     fits = setting.compute.name in FUSED_FORMATS and head_dim % 8 == 0 and head_dim <= LARGEST_FUSED_HEAD
     if has_device and fits:
         return "cudnn"
     if wanted == "cudnn":
-        why = "needs a GPU, and this worker has none" if not has_device else "takes bfloat16 and heads of 8, 16, … 128 features"
-        raise UserFault("compile_failed", f'fused attention {why}: set model.attention to "auto"', "/model/attention")
+        needs = "bfloat16 and heads of 8, 16, … 128 features" if has_device else "an NVIDIA GPU from Ampere on, which is not here"
+        raise UserFault("compile_failed", f'fused attention needs {needs}: set model.attention to "auto"', "/model/attention")
     return "xla"
 
 

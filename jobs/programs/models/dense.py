@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,11 +41,8 @@ class MLP(nnx.Module):
         """The network's outputs for a batch."""
         x = self.setting.layout.constrain(x.reshape(x.shape[0], -1), "batch", None)
         for at, layer in enumerate(self.layers[:-1]):
-            x = self.dropout(self.setting.remat.wrap(self._activated, at)(layer, x))
+            x = self.dropout(self.setting.remat.wrap(_activated_by(ACTIVATIONS[self.activation]), at)(layer, x))
         return self.layers[-1](x).astype(jnp.float32)
-
-    def _activated(self, layer: nnx.Linear, x: jax.Array) -> jax.Array:
-        return ACTIVATIONS[self.activation](layer(x))
 
 
 class CNN(nnx.Module):
@@ -73,6 +71,10 @@ class CNN(nnx.Module):
             x = self.setting.remat.wrap(_convolved, at)(convolution, x)
         x = self.dropout(jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1))))
         return self.out(x).astype(jnp.float32)
+
+
+def _activated_by(activation: Callable[[jax.Array], jax.Array]) -> Callable[[nnx.Linear, jax.Array], jax.Array]:
+    return lambda layer, x: activation(layer(x))
 
 
 def _convolved(convolution: nnx.Conv, x: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -200,3 +201,17 @@ def test_fused_attention_is_refused_where_there_is_none() -> None:
         form_of(Setting(LAYOUT, compute=jnp.dtype("bfloat16")), attention="cudnn")
     assert (caught.value.code, caught.value.param) == ("compile_failed", "/model/attention")
     assert blocks.attention_of("auto", Setting(LAYOUT), 8) == "xla"
+
+
+@pytest.mark.parametrize(
+    ("platform", "client", "capability", "has"),
+    [
+        ("cpu", "cpu", "", False),
+        ("gpu", "cuda 129", "9.0", True),
+        ("gpu", "cuda 129", "7.5", False),
+        ("gpu", "rocm", "9.0", False),
+    ],
+)
+def test_fused_attention_is_for_nvidia_from_ampere_on(platform: str, client: str, capability: str, has: bool) -> None:
+    device = SimpleNamespace(platform=platform, client=SimpleNamespace(platform_version=client), compute_capability=capability)
+    assert blocks.has_fused_attention(device) is has
