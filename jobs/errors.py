@@ -25,6 +25,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "oom": "user",
     "user_code_error": "user",
     "dataset_invalid": "user",
+    "init_from_mismatch": "user",
     "compile_failed": "user",
     "deadline_exceeded": "user",
     "checkpoint_corrupt": "infra",
@@ -38,7 +39,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
 }
 """Whose fault each code is: it decides which retry budget an attempt spends."""
 
-NEVER_RETRIED: frozenset[str] = frozenset({"oom", "would_oom", "deadline_exceeded", "dataset_invalid"})
+NEVER_RETRIED: frozenset[str] = frozenset({"oom", "would_oom", "deadline_exceeded", "dataset_invalid", "init_from_mismatch"})
 """Codes that would come out the same if the job were run again as it stands."""
 
 

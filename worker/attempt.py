@@ -100,7 +100,8 @@ def _first_state(program: Program, start: Message) -> State:
         return program.init()
     folder = Path(start["resume"])
     if start["assignment"]["resume"]["what"] == "params":
-        return checkpoint.restore_parameters(folder, program)
+        origin = start["assignment"]["spec"]["init_from"]
+        return checkpoint.restore_parameters(folder, program, origin["include"], origin["exclude"])
     return checkpoint.restore(folder, program)
 
 

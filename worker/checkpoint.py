@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,14 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from jobs.errors import InfraFault
+from jobs.errors import InfraFault, UserFault
 from jobs.programs import stored
-from jobs.programs.program import Program, Sections, State, flatten, unflatten
+from jobs.programs.masks import matches
+from jobs.programs.program import Program, State, flatten, unflatten
 from worker import devices
+
+MOST_NAMED = 6
+"""Parameters in one message."""
 
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
 """States below this size may be written side by side. Larger ones wait their turn or are skipped."""
@@ -169,13 +173,52 @@ def restore(folder: Path, program: Program) -> State:
     return program.place(int(found["meta"]["step"]), sections, {name: int(value) for name, value in found["data"].items()})
 
 
-def restore_parameters(folder: Path, program: Program) -> State:
-    """A fresh state with the parameters (and batch statistics) of a checkpoint."""
+def restore_parameters(folder: Path, program: Program, include: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> State:
+    """A fresh state with the parameters (and batch statistics) of a checkpoint, or with a part of them.
+
+    Args:
+        folder: the checkpoint.
+        program: what goes on with them.
+        include: patterns over dotted paths of what is taken; None takes all.
+        exclude: patterns of what is not.
+
+    Raises:
+        UserFault: `init_from_mismatch`, if the model has no place for what is taken.
+    """
     fresh = program.init()
-    wanted = {name: flatten(tree) for name, tree in program.abstract().items() if name in stored.PARAMETERS}
-    found = stored.read(folder, wanted)
-    taken: Sections = {name: unflatten(fresh.sections[name], found[name]) for name in wanted}
-    return program.adopt(fresh, taken)
+    own = {name: flatten(tree) for name, tree in program.abstract().items() if name in stored.PARAMETERS}
+    saved = {name: stored.shapes(folder).get(name, {}) for name in own}
+    wanted = {name: _part(own[name], saved[name], include, exclude) for name in own}
+    found = stored.read(folder, {name: part for name, part in wanted.items() if part})
+    flat = {name: flatten(fresh.sections[name]) | found.get(name, {}) for name in own}
+    return program.adopt(fresh, {name: unflatten(fresh.sections[name], flat[name]) for name in own})
+
+
+def _part(
+    own: Mapping[str, Any], saved: Mapping[str, Any], include: Sequence[str] | None, exclude: Sequence[str]
+) -> dict[str, Any]:
+    """What is taken of a section, as it lies on the program's own mesh."""
+    partial = include is not None or bool(exclude)
+    taken = [path for path in saved if matches(path, include or ["*"]) and not matches(path, exclude)]
+    pointer = "/init_from/include" if include is not None else "/init_from/exclude" if exclude else "/init_from"
+    strange = [path for path in taken if path not in own]
+    if strange:
+        raise _mismatch(f"the model has no {_named(strange)}: leave such out with exclude, or include less", pointer)
+    differing = [f"{path} {saved[path].shape} (here {own[path].shape})" for path in taken if saved[path].shape != own[path].shape]
+    if differing:
+        raise _mismatch(f"shapes differ: {_named(differing)}; leave such out with exclude", pointer)
+    missing = [] if partial else [path for path in own if path not in saved]
+    if missing:
+        raise _mismatch(f"the checkpoint has no {_named(missing)}: name with include what it has", pointer)
+    return {path: own[path] for path in taken}
+
+
+def _mismatch(message: str, pointer: str) -> UserFault:
+    return UserFault("init_from_mismatch", message, pointer)
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:MOST_NAMED]) + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")
 
 
 def meta_of(spec: dict[str, Any], axes: dict[str, int]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from jobs.spec.evaluation import faults_of_evaluation
 from jobs.spec.mcmc import Mcmc
 from jobs.spec.mesh import place
 from jobs.spec.numerics import check_debug, check_precision
-from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, default_what, find_origin
+from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, check_part, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
 from jobs.spec.profile import check_profile
 from jobs.spec.reading import read_fields
@@ -217,13 +217,17 @@ def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
     found: CheckpointFacts = draft.parts["origin"]
     issues = list(check_origin(draft.kind, wanted, found))
     draft.issues += issues
-    for check in () if issues else _origin_checks(draft.kind, wanted.what or default_what(draft.kind)):
+    what = wanted.what or default_what(draft.kind)
+    draft.issues += check_part(wanted, what, found)
+    for check in () if issues else _origin_checks(draft.kind, what, is_partial=wanted.is_partial):
         draft.issues += check.apply(draft.parts)
 
 
-def _origin_checks(kind: str, what: str) -> tuple[Check, ...]:
+def _origin_checks(kind: str, what: str, *, is_partial: bool) -> tuple[Check, ...]:
     if kind == "mcmc":
         return mcmc_checks.WHOLE_ORIGIN_CHECKS
+    if is_partial:
+        return ()  # the models may differ in what is not taken; the shapes of what is are compared where they are known
     return train_checks.ORIGIN_CHECKS + (train_checks.WHOLE_ORIGIN_CHECKS if what == "all" else ())
 
 

@@ -4,26 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from jobs.errors import Issue
 from jobs.spec.catalog import load
+from jobs.spec.pointers import nearest
 from jobs.spec.strict import Document, Name, as_list, as_object
+
+LARGEST_STEP = 2**53
+_STEP_SCHEMA: JsonDict = {
+    "anyOf": [{"type": "integer", "minimum": 0, "exclusiveMaximum": LARGEST_STEP}, {"enum": ["latest", "best"]}, {"type": "null"}]
+}
+
+
+def _check_step(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_STEP
+    if not whole and value not in ("latest", "best", None):
+        raise PydanticCustomError("wrong_type", 'must be a step, "latest", "best" or null')
+    return value
+
+
+WhichStep = Annotated[Any, AfterValidator(_check_step), WithJsonSchema(_STEP_SCHEMA)]
+Patterns = Annotated[list[Name], Field(max_length=100)]
 
 
 class InitFrom(Document):
     """The checkpoint that a job starts from."""
 
     job: Name = Field(description="The job that saved it.")
-    step: Annotated[int, Field(ge=0, lt=2**53)] | None = Field(
-        default=None, description="The step; null: the job's newest checkpoint."
+    step: WhichStep = Field(
+        default=None, description="The step, best by the job's own measure, or latest (null too). Fixed when the job is submitted."
     )
     what: Literal["params", "all"] | None = Field(
         default=None,
         description="Parameters alone, or everything, so that the run goes on; null: params for training, all for sampling.",
     )
+    include: Patterns | None = Field(
+        default=None,
+        min_length=1,
+        description="Take only parameters whose dotted path one of these matches (* and ? as in a shell): the rest starts fresh.",
+    )
+    exclude: Patterns = Field(default_factory=list[str], description="Of these leave out what one of these matches.")
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it takes a part of the parameters only."""
+        return self.include is not None or bool(self.exclude)
 
 
 @dataclass(frozen=True)
@@ -33,15 +64,17 @@ class CheckpointFacts:
     Attributes:
         job_id, step: which one.
         resolved_spec: of the job that saved it.
+        paths: of its parameters and of the statistics beside them.
     """
 
     job_id: str
     step: int
     resolved_spec: dict[str, Any]
+    paths: tuple[str, ...] = ()
 
 
-FindCheckpoint = Callable[[str, int | None], CheckpointFacts | None]
-"""The checkpoint of a job at a step, or its newest where no step is given; None where there is no such job or checkpoint."""
+FindCheckpoint = Callable[[str, int | Literal["best"] | None], CheckpointFacts | None]
+"""A job's checkpoint at a step, its best, or its newest where no step is given; None where there is no such job or checkpoint."""
 
 _FREE = {"dropout", "attention"}
 """Arguments of a model that do not change the shape of its parameters."""
@@ -54,14 +87,18 @@ def default_what(kind: str) -> str:
 
 def find_origin(origin: InitFrom, find: FindCheckpoint) -> tuple[CheckpointFacts | None, list[Issue]]:
     """The checkpoint that `init_from` names, or why there is none."""
-    found = find(origin.job, origin.step)
+    step = None if origin.step == "latest" else origin.step
+    found = find(origin.job, step)
     if found is not None:
         return found, []
-    newest = find(origin.job, None) if origin.step is not None else None
+    newest = find(origin.job, None) if step is not None else None
     if newest is None:
         return None, [
             Issue("/init_from/job", "not_found", "there is no such job, or it has no checkpoint; GET /v1/jobs lists the jobs")
         ]
+    if step == "best":
+        detail = f"no checkpoint of the job holds what best is judged by; its newest is at step {newest.step}: name a step"
+        return None, [Issue("/init_from/step", "not_found", detail)]
     detail = f"the job has no checkpoint at this step; its newest is at step {newest.step}: leave the step out to take that one"
     return None, [Issue("/init_from/step", "not_found", detail)]
 
@@ -74,6 +111,17 @@ def check_origin(kind: str, origin: InitFrom, found: CheckpointFacts) -> Iterato
         yield Issue(
             "/init_from/what", "conflict", 'a sampler has no parameters to start from; use "all", which goes on with its chains'
         )
+
+
+def check_part(origin: InitFrom, what: str, found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether a part of the parameters is meant, and every pattern names some of them."""
+    if origin.is_partial and what == "all":
+        yield Issue("/init_from/what", "conflict", 'everything is taken with "all"; use "params", or leave include and exclude out')
+    for name, patterns in (("include", origin.include or ()), ("exclude", origin.exclude)):
+        for at, pattern in enumerate(patterns):
+            if not any(fnmatchcase(path, pattern) for path in found.paths):
+                hint = nearest(pattern, found.paths, f"some are {', '.join(found.paths[:6])}")
+                yield Issue(f"/init_from/{name}/{at}", "no_match", f"matches no parameter of that job: {hint}")
 
 
 def check_same_model(model: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:

@@ -117,7 +117,13 @@ def _origin(kind: str, parts: Mapping[str, Any]) -> Resolved | None:
     origin = parts["init_from"]
     if origin is None:
         return None
-    return {"job": origin.job, "step": parts["origin"].step, "what": origin.what or default_what(kind)}
+    return {
+        "job": origin.job,
+        "step": parts["origin"].step,
+        "what": origin.what or default_what(kind),
+        "include": None if origin.include is None else list(origin.include),
+        "exclude": list(origin.exclude),
+    }
 
 
 def _resources(resources: Resources, placement: Placement) -> Resolved:

@@ -27,6 +27,7 @@ SUFFIXES = (".csv", ".json", ".npz")
 ModelArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="As everywhere, or the folder of a downloaded checkpoint.", show_default=False)
 ]
+TrialOption = Annotated[int | None, typer.Option("--trial", min=0, help="The member of an ensemble.", show_default=False)]
 StepOption = Annotated[
     str | None, typer.Option("--step", help="latest, best, or a number.", show_default="best, if one was measured")
 ]
@@ -44,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "predict", *shown, panel=panel)(predict)
 
 
-def generate(
+def generate(  # noqa: PLR0913, PLR0917 - every option
     session: Session,
     job: ModelArgument,
     prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.")] = "\n",
@@ -53,9 +54,10 @@ def generate(
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw among so many of the likeliest only.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="The same text again for the same seed.")] = 0,
     step: StepOption = None,
+    trial: TrialOption = None,
 ) -> Answer:
     """Have a language model go on with a text, computed here from its checkpoint."""
-    trained = _trained(session, job, step)
+    trained = _trained(session, job, step, trial)
     from jobs.programs.generation import Sampling, generate
 
     pieces = generate(trained, prompt, Sampling(tokens, temperature, top_k, seed))
@@ -91,11 +93,12 @@ def predict(
         Path | None, typer.Option("--to", "-d", help="File for the predictions: .csv, .json or .npz.", show_default=False)
     ] = None,
     step: StepOption = None,
+    trial: TrialOption = None,
 ) -> Answer:
     """Have a model predict every row of a file, computed here from its checkpoint."""
     if to is not None and to.suffix.lower() not in SUFFIXES:
         raise UsageFault(f"--to {to}: name it {', '.join(SUFFIXES)}")
-    trained = _trained(session, job, step)
+    trained = _trained(session, job, step, trial)
     from jobs.programs.prediction import predict_file
 
     arrays = predict_file(trained, data)
@@ -106,13 +109,14 @@ def predict(
     return Answer(document | {"path": str(to)}, [str(to)], lambda: str(to))
 
 
-def _trained(session: Session, job: str, step: str | None) -> Trained:
+def _trained(session: Session, job: str, step: str | None, trial: int | None) -> Trained:
     from meshyard.trained import fetch, numerical
 
     programs = numerical()
     if Path(job).is_dir():
-        return programs.load(Path(job))
-    return programs.load(fetch(resolve(session.client, job), None if step is None else which(step), client=session.client))
+        return programs.load(Path(job), trial)
+    wanted = None if step is None else which(step)
+    return programs.load(fetch(resolve(session.client, job), wanted, client=session.client), trial)
 
 
 def _listed(arrays: dict[str, Any]) -> dict[str, Any]:

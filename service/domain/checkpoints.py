@@ -21,6 +21,7 @@ from service.domain.instants import wire
 
 FALLBACK_METRIC = "eval/loss"
 LATEST, BEST = "latest", "best"
+PARAMETERS = ("params", "batch_stats")
 LARGEST_STEP = 2**53
 
 
@@ -154,6 +155,13 @@ def _resume(row: Row[Any], what: Literal["all", "params"]) -> Resume:
 def files_of(row: Row[Any]) -> list[File]:
     """The manifest of a checkpoint, by path."""
     return [File(**file) for file in row.manifest["files"]]
+
+
+def parameter_paths(row: Row[Any]) -> tuple[str, ...]:
+    """The dotted paths of a checkpoint's parameters and of the statistics beside them: each lies in a folder of its name."""
+    folders = {file["path"].split("/")[1] for file in row.manifest["files"] if file["path"].startswith("state/")}
+    found = (folder.partition(".") for folder in folders)
+    return tuple(sorted(path for section, _, path in found if section in PARAMETERS and path))
 
 
 def forget_corrupt(write: Write, context: Context, job_id: str, step: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.engine import Connection, Row
 
@@ -17,6 +17,7 @@ from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
 from service.db.queries import checkpoints, jobs
 from service.domain import code, datasets, idempotency
+from service.domain.checkpoints import best_step, parameter_paths
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
@@ -68,12 +69,15 @@ def read(connection: Connection, context: Context, project: str, document: dict[
 
 
 def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:
-    def find(job_id: str, step: int | None) -> CheckpointFacts | None:
+    def find(job_id: str, step: int | Literal["best"] | None) -> CheckpointFacts | None:
         job = jobs.get(connection, project, job_id)
         if job is None:
             return None
-        row = checkpoints.newest(connection, job_id) if step is None else checkpoints.get(connection, job_id, step)
-        return None if row is None else CheckpointFacts(job_id, row.step, job.resolved_spec)
+        at = best_step(connection, job_id) if step == "best" else step
+        if step == "best" and at is None:
+            return None
+        row = checkpoints.newest(connection, job_id) if at is None else checkpoints.get(connection, job_id, at)
+        return None if row is None else CheckpointFacts(job_id, row.step, job.resolved_spec, parameter_paths(row))
 
     return find
 
@@ -158,8 +162,13 @@ def retry(change: Change, project: str, job_id: str, ticket: Ticket) -> Answer:
     if Status(job.status) not in TERMINAL:
         raise IllegalTransition(f"Only a job that has ended can be retried; this one is {job.status}.", job.status)
     kept = checkpoints.newest(change.connection, job_id) if job.status != Status.SUCCEEDED else None
-    start = {"init_from": {"job": job_id, "step": kept.step, "what": "all"}} if kept is not None else {}
-    return _answer(change, ticket, _again(change, job, "retry", start))
+    return _answer(change, ticket, _again(change, job, "retry", {} if kept is None else {"init_from": _whole(kept)}))
+
+
+def _whole(kept: Row[Any]) -> dict[str, Any]:
+    """A start from everything in a checkpoint."""
+    exclude: list[str] = []
+    return {"job": kept.job_id, "step": kept.step, "what": "all", "include": None, "exclude": exclude}
 
 
 def clone(change: Change, project: str, job_id: str, ticket: Ticket) -> Answer:

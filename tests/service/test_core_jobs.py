@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -246,13 +247,15 @@ def test_only_a_job_that_has_ended_can_be_deleted(api: Api):
     assert_problem(api.delete(f"/v1/jobs/{job['id']}"), 404)
 
 
-def keep(attempt: Attempt, step: int) -> None:
-    """Report a checkpoint of one file."""
+def keep(attempt: Attempt, step: int, paths: Sequence[str] = ("data",), **metrics: float) -> None:
+    """Report a checkpoint of small files."""
     root = Path(attempt.given["storage"]["root"]) / attempt.given["prefix"] / "checkpoints" / str(step)
-    root.mkdir(parents=True)
-    (root / "data").write_bytes(b"abc")
-    file = {"path": "data", "bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
-    assert attempt.report(checkpoints=[{"step": step, "files": [file]}]).status_code == 200
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"abc")
+    known = {"bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    told = {"step": step, "files": [{"path": path, **known} for path in paths], "metrics": metrics}
+    assert attempt.report(checkpoints=[told]).status_code == 200
 
 
 def checkpointed(api: Api, step: int = 4, **changes: object) -> str:
@@ -291,7 +294,7 @@ def test_a_retry_goes_on_from_the_last_checkpoint(api: Api):
     reply = api.post(f"/v1/jobs/{source}/retry")
     assert reply.status_code == 201
     job = reply.json()
-    start = {"job": source, "step": 4, "what": "all"}
+    start = {"job": source, "step": 4, "what": "all", "include": None, "exclude": []}
     assert (job["parent"], job["status"]) == ({"job": source, "relation": "retry"}, "queued")
     assert (job["spec"]["init_from"], job["resolved_spec"]["init_from"]) == (start, start)
     assert (job["name"], job["metadata"], job["priority"]) == ("renamed", {"team": "a"}, 2)
@@ -332,6 +335,23 @@ def test_a_clone_of_a_job_whose_start_is_gone_is_refused(api: Api):
     api.delete(f"/v1/jobs/{source}")
     assert_problem(api.post(f"/v1/jobs/{reader}/clone"), 409)
     assert_problem(api.post(f"/v1/jobs/{reader}/retry"), 409)
+
+
+def test_a_part_of_the_best_checkpoint_s_parameters_can_be_the_start(api: Api):
+    best = {"metric": "train/loss", "mode": "max", "count": 1}
+    source = api.submit(training(checkpoint={"keep_best": best, "keep_latest": 5}))["id"]
+    worker = api.worker()
+    worker.probe_token = worker.registered["probe"]["token"]
+    attempt = worker.claim()
+    paths = ("data", "state/params.layers.0.kernel/zarr.json", "state/batch_stats.norm.mean/c/0", "state/opt_state.0.mu.x/c/0")
+    for step, loss in ((2, 1.0), (4, 3.0), (6, 2.0)):
+        keep(attempt, step, paths, **{"train/loss": loss})
+    start = {"job": source, "step": "best", "include": ["layers.*", "norm.*"], "exclude": ["*.mean"]}
+    job = api.submit(training(init_from=start))
+    assert job["resolved_spec"]["init_from"] == start | {"step": 4, "what": "params"}
+    wrong = training(init_from=start | {"step": "latest", "include": ["layers.*", "opt_state.*"]})
+    [error] = assert_problem(api.post("/v1/jobs", json=wrong), 422)["errors"]
+    assert (error["pointer"], error["code"]) == ("/init_from/include/1", "no_match")
 
 
 def test_a_start_that_is_not_there_is_pointed_at(api: Api):

@@ -176,7 +176,7 @@ def test_a_claim_names_the_tokenizer(api: Api, tmp_path: Path):
 def test_parameters_alone_are_taken_from_a_checkpoint(api: Api):
     source = checkpointed(api)
     job = api.submit(training(init_from={"job": source, "step": None, "what": "params"}))
-    assert job["resolved_spec"]["init_from"] == {"job": source, "step": 4, "what": "params"}
+    assert job["resolved_spec"]["init_from"] == {"job": source, "step": 4, "what": "params", "include": None, "exclude": []}
     given = api.worker().claim().given
     assert (given["resume"]["step"], given["resume"]["what"], given["resume"]["outputs"]) == (4, "params", [])
     assert [file["path"] for file in given["resume"]["files"]] == ["data"]

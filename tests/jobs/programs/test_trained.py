@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import meshyard
+from jobs.errors import UserFault
 from jobs.ids import made_at
 from jobs.programs import card, generation, prediction, trained
 from jobs.programs.generation import Sampling
@@ -22,6 +23,7 @@ from meshyard.cli import run
 from tests import specs
 from tests.jobs.programs import running
 from tests.jobs.programs.trained_models import JOB, outputs_of, save, train
+from worker.checkpoint import restore_parameters
 
 WORDS = "zero one two three"
 
@@ -95,6 +97,37 @@ def test_the_snippet_of_the_documents_gives_the_same_model(classifier: Any) -> N
     np.testing.assert_allclose(found["model"](x), outputs_of(program, state, x), atol=1e-6)
 
 
+# -- a part of the parameters ----------------------------------------------------------------------------------------------------
+
+
+def started_from(folder: Path, changes: dict[str, Any], **patterns: Any) -> Any:
+    program = running.build(specs.spirals(model=specs.spirals()["model"] | changes))
+    return program.init().sections["params"], restore_parameters(folder, program, **patterns).sections["params"]
+
+
+def test_what_the_patterns_name_is_taken_and_the_rest_is_fresh(classifier: Any) -> None:
+    _, state, folder = classifier
+    fresh, found = started_from(folder, {"out_features": 5}, include=["layers.[01].*"], exclude=["*.0.bias"])
+    taken = {"layers.0.kernel", "layers.1.kernel", "layers.1.bias"}
+    for path, array in found.items():
+        np.testing.assert_array_equal(array, state.sections["params"][path] if path in taken else fresh[path])
+
+
+@pytest.mark.parametrize(
+    ("changes", "patterns", "pointer", "named"),
+    [
+        ({"out_features": 5}, {"include": ["layers.*"]}, "/init_from/include", "layers.2.bias (3,) (here (5,))"),
+        ({"hidden": [16]}, {"exclude": ["layers.1.*"]}, "/init_from/exclude", "the model has no layers.2.bias, layers.2.kernel"),
+        ({"hidden": [16, 16, 3]}, {}, "/init_from", "the checkpoint has no layers.3.bias"),
+    ],
+)
+def test_parameters_without_a_place_are_an_error(classifier: Any, changes: Any, patterns: Any, pointer: str, named: str) -> None:
+    with pytest.raises(UserFault) as caught:
+        started_from(classifier[2], changes, **patterns)
+    assert (caught.value.code, caught.value.param) == ("init_from_mismatch", pointer)
+    assert named in caught.value.message
+
+
 # -- the card --------------------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +154,7 @@ def test_the_card_of_a_step_is_always_the_same(classifier: Any, tmp_path: Path) 
 
 
 def test_the_card_names_data_by_its_digest() -> None:
-    program = running.build(specs.regression())
+    program: Any = running.build(specs.regression())
     same = card.describe(JOB, program.spec, {"data": 1}, program.abstract(), {})
     dataset = {"id": "ds_1", "sha256": "0" * 64, "bytes": 5, "format": "csv", "key": "datasets/0"}
     assert card.with_data(same, dataset)["data"] == {"id": "ds_1", "sha256": "0" * 64, "bytes": 5, "format": "csv"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
@@ -223,11 +223,14 @@ def faults(document: Any) -> list[Issue]:
     return []
 
 
-def find_checkpoint(job: str, step: int | None) -> CheckpointFacts | None:
+PATHS = ("blocks.0.attention.qkv.kernel", "blocks.0.norm.scale", "embed.embedding")
+
+
+def find_checkpoint(job: str, step: int | Literal["best"] | None) -> CheckpointFacts | None:
     """`job_text` trained the example's model and `job_schools` sampled; each has one checkpoint."""
     plain = {"language": edited(language(), {"/init_from": None}), "schools": schools()}
     saved = {"job_text": (400, plain["language"]), "job_schools": (750, plain["schools"])}
-    if job not in saved or step not in (None, saved[job][0]):
+    if job not in saved or step not in (None, "best", saved[job][0]) or (job, step) == ("job_schools", "best"):
         return None
     at, document = saved[job]
-    return CheckpointFacts(job, at, read_spec(document, DATASETS.get, lambda _job, _step: None).resolved)
+    return CheckpointFacts(job, at, read_spec(document, DATASETS.get, lambda _job, _step: None).resolved, PATHS)

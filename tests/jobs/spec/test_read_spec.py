@@ -54,7 +54,7 @@ def test_the_contracts_training_example():
         "optimizers/scale_by_learning_rate",
         "schedules/warmup_cosine_decay_schedule",
     ]
-    assert spec.resolved["init_from"] == {"job": "job_text", "step": 400, "what": "params"}
+    assert spec.resolved["init_from"] == {"job": "job_text", "step": 400, "what": "params", "include": None, "exclude": []}
     assert spec.resolved["model"] == language()["model"] | {
         "mlp_dim": 512, "positions": "rotary", "tie_embeddings": True, "n_kv_heads": 4, "rotary_base": 10_000.0,
         "activation": "gelu", "norm": "rmsnorm", "use_bias": False, "attention": "auto", "scan_layers": False,
@@ -192,18 +192,26 @@ def test_a_loss_over_values_takes_as_many_targets_as_outputs():
     [
         ({"job": "job_text"}, {}, "params"),
         ({"job": "job_text", "what": "all"}, {}, "all"),
+        ({"job": "job_text", "step": "best"}, {}, "params"),
+        ({"job": "job_text", "step": "latest"}, {}, "params"),
         ({"job": "job_text"}, {"/model/dropout": 0.5, "/optimizer": {"type": "lion", "learning_rate": 1}}, "params"),
         ({"job": "job_text", "what": "all"}, {"/optimizer/transforms/0/max_norm": 2, "/steps": 4000}, "all"),
     ],
 )
 def test_the_checkpoint_to_start_from_is_fixed_at_submit(origin, changes, what):
     resolved = read(edited(language(), changes | {"/init_from": origin})).resolved
-    assert resolved["init_from"] == {"job": "job_text", "step": 400, "what": what}
+    assert resolved["init_from"] == {"job": "job_text", "step": 400, "what": what, "include": None, "exclude": []}
+
+
+def test_a_part_of_the_parameters_may_be_taken_by_another_model():
+    origin = {"job": "job_text", "include": ["blocks.*"], "exclude": ["*.kernel"]}
+    resolved = read(edited(language(), {"/init_from": origin, "/model/vocab_size": 512})).resolved
+    assert resolved["init_from"] == origin | {"step": 400, "what": "params"}
 
 
 def test_a_sampler_goes_on_with_its_chains():
     spec = read(edited(schools(), {"/init_from": {"job": "job_schools"}, "/num_samples": 3000}))
-    assert spec.resolved["init_from"] == {"job": "job_schools", "step": 750, "what": "all"}
+    assert spec.resolved["init_from"] == {"job": "job_schools", "step": 750, "what": "all", "include": None, "exclude": []}
 
 
 @pytest.mark.parametrize(

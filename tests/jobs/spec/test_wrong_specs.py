@@ -468,6 +468,12 @@ WRONG = [
     (language, {"/init_from/job": "job_none"}, [("/init_from/job", "not_found")], "no such job"),
     (language, {"/init_from/step": 500}, [("/init_from/step", "not_found")], "newest is at step 400"),
     (language, {"/init_from": {"job": "job_schools"}}, [("/init_from/job", "incompatible")], "not a train job"),
+    (schools, {"/init_from": {"job": "job_schools", "step": "best"}}, [("/init_from/step", "not_found")], "newest is at step 750"),
+    (language, {"/init_from/step": "first"}, [("/init_from/step", "wrong_type")], '"latest"'),
+    (language, {"/init_from/include": []}, [("/init_from/include", "out_of_range")], "at least 1"),
+    (language, {"/init_from/include": ["blocks.*", "block.*"]}, [("/init_from/include/1", "no_match")], "blocks.0.norm.scale"),
+    (language, {"/init_from/exclude": ["head.*"]}, [("/init_from/exclude/0", "no_match")], "matches no parameter"),
+    (language, {"/init_from/include": ["blocks.*"], "/init_from/what": "all"}, [("/init_from/what", "conflict")], '"params"'),
     (language, {"/model/dim": 64}, [("/model/dim", "incompatible"), ("/model/mlp_dim", "incompatible")], "must be as in the job"),
     (
         language,
