@@ -43,6 +43,8 @@ class Register(Document):
     labels: dict[Name, Text] = Field(default_factory=dict)
     versions: dict[Name, Name] = Field(default_factory=dict)
     catalog_digest: Name
+    code: dict[str, Json] | None = None
+    """Whether it runs code of users, and how it contains it: `mode`, `willing`, `measures`, `missing`."""
     offers: list[Name] = Field(default_factory=list[str], max_length=10_000)
     """Every catalog entry this worker can build, as `section/type` (`models/transformer`), and `label:key=value` for its labels."""
 
@@ -93,6 +95,16 @@ class Dataset(Document):
     key: Text
 
 
+class Code(Document):
+    """A bundle of user code that an attempt imports. `module`: what it is called if it is a single file; `key` as for a dataset."""
+
+    id: Name
+    module: str
+    sha256: Sha256
+    bytes: int
+    key: Text
+
+
 class Resume(Document):
     """The checkpoint an attempt starts from.
 
@@ -129,6 +141,8 @@ class Assignment(Document):
     dataset: Dataset | None
     beside: dict[Name, Dataset] = Field(default_factory=dict)
     """Files that the job reads beside its data, by what they are for: `tokenizer`, `eval`."""
+    code: list[Code] = Field(default_factory=list[Code])
+    """Bundles that the job's model and loss come from."""
     resume: Resume | None
 
 

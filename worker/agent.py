@@ -21,8 +21,9 @@ from jobs.errors import MeshyardError
 from worker.api import Refused, Service, Unreachable
 from worker.child import Launcher, clean_environment
 from worker.claims import Claims
+from worker.containment import Containment, explore
 from worker.discovery import Explorer, Found, numbers, shares
-from worker.membership import Member, Membership, introduce
+from worker.membership import Member, Membership, host_memory_bytes, introduce
 from worker.orders import Graces
 from worker.places import Datasets
 from worker.room import Room
@@ -128,12 +129,14 @@ class Agent:
             environment = clean_environment(os.environ, settings.platform)
             found = await Explorer(self._programs.devices, environment).look(settings.cpu_devices)
             device_ids = shares(found.count, settings.slots)
-            membership = Membership(self._service, introduce(settings, found), settings.artifact_root)
+            containment = await explore(settings, found.platform, host_memory_bytes())
+            _tell(containment)
+            membership = Membership(self._service, introduce(settings, found, containment), settings.artifact_root)
             member = await self._join(membership)
             self._membership = membership
             sys.stdout.write(f"meshyard worker {member.id} ready at {self._service.server}\n")
             sys.stdout.flush()
-            workshop = self._workshop(room, membership, Launcher(self._programs.child, environment), found)
+            workshop = self._workshop(room, membership, Launcher(self._programs.child, environment), found, containment)
             await self._serve(membership, [Slot(number, ids, workshop, self.drain) for number, ids in enumerate(device_ids)])
         finally:
             room.close()
@@ -146,13 +149,14 @@ class Agent:
                 raise CannotStart(f"{self._service.server} does not accept the key: check MESHYARD_API_KEY") from error
             raise CannotStart(f"{self._service.server} does not accept this worker: {error}") from error
 
-    def _workshop(self, room: Room, membership: Membership, launcher: Launcher, found: Found) -> Workshop:
+    def _workshop(self, room: Room, membership: Membership, launcher: Launcher, found: Found, containment: Containment) -> Workshop:
         digests = Digests()
         return Workshop(
             service=self._service,
             membership=membership,
             launcher=launcher,
             room=room,
+            containment=containment,
             digests=digests,
             datasets=Datasets(room.datasets, digests),
             graces=self._programs.graces,
@@ -232,3 +236,16 @@ class Agent:
         """Tell the service, so that it answers waiting claims at once and sends no more jobs this way."""
         with suppress(Unreachable, Refused):
             await self._service.drain((await membership.current()).id)
+
+
+def _tell(containment: Containment) -> None:
+    """Tell the operator how code of users will be run here."""
+    if containment.mode == "off":
+        return
+    measures = ", ".join(containment.measures) or "nothing"
+    if containment.is_enough:
+        log.info("code of users is contained by %s", measures)
+    elif containment.is_willing:
+        log.warning("code of users is run although only %s can be done to contain it", measures)
+    else:
+        log.warning("code of users is refused: only %s can be done to contain it here (docs/code.md)", measures)

@@ -178,6 +178,11 @@ def dataset_content(dataset_id: str) -> str:
     return f"/v1/datasets/{quote(dataset_id)}/content"
 
 
+def code_content(code_id: str) -> str:
+    """Where the service gives a bundle's bytes."""
+    return f"/v1/code/{quote(code_id)}/content"
+
+
 def checkpoint_file(job_id: str, step: int, path: str) -> str:
     """Where the service gives a file of a checkpoint."""
     return f"/v1/jobs/{quote(job_id)}/checkpoints/{step}/files/{quote(path)}"

@@ -13,13 +13,15 @@ from typing import Any
 import jax
 
 from jobs.errors import JobError, UserFault
-from jobs.programs import card
+from jobs.programs import card, user_code
 from jobs.programs.autopsy import place_of
 from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
 from jobs.programs.printing import shapes
 from jobs.programs.program import NotFinite, Program, State
+from jobs.programs.purity import program_warnings
 from jobs.programs.registry import build_program
+from jobs.programs.user_errors import explain
 from jobs.spec.numerics import LONG_STEPS
 from worker import checkpoint, devices, memory
 from worker.channel import Channel, Message
@@ -29,6 +31,8 @@ from worker.ledger import Ledger
 from worker.nonfinite import explained
 from worker.run import Run
 from worker.talk import Talk
+
+MOST_WARNINGS = 20
 
 
 def run(channel: Channel, start: Message) -> None:
@@ -49,7 +53,8 @@ def run(channel: Channel, start: Message) -> None:
     except JobError as error:
         _fail(talk, began_at, error)
     except Exception as error:  # noqa: BLE001  (an edge: whatever a program raises becomes the job's error)
-        _fail(talk, began_at, _as_job_error(error, ledger.phase))
+        own = None if memory.is_shortage(error) else explain(error, _folders(start))
+        _fail(talk, began_at, own or _as_job_error(error, ledger.phase))
 
 
 def _attempt(talk: Talk, start: Message, began_at: int) -> None:
@@ -65,6 +70,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
         compilations.watch()
         talk.enter("restoring" if start["resume"] else "compiling", began_at)
+        user_code.install(_folders(start))
         dataset = assignment["dataset"]
         path = Path(start["dataset"]) if start["dataset"] else None
         form = dataset["format"] if dataset else None
@@ -73,6 +79,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
             state = _first_state(program, start)
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
+            _warn(talk, program, start)
         _heed(spec, program, talk)
     saver = _saver(talk, outputs, directory, assignment, program)
     try:
@@ -85,6 +92,17 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     saver.close()
     jax.effects_barrier()  # what is printed from within steps belongs into the log of the attempt
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
+
+
+def _folders(start: Message) -> list[Path]:
+    """Where the bundles of a user's code are unpacked."""
+    return [Path(folder) for folder in start.get("code", {}).values()]
+
+
+def _warn(talk: Talk, program: Program, start: Message) -> None:
+    """Tell what is impure in a user's code."""
+    for warning in program_warnings(program, _folders(start))[:MOST_WARNINGS]:
+        talk.event("code.warning", **warning)
 
 
 def _beside(start: Message) -> Beside:
@@ -149,7 +167,7 @@ def _cards(assignment: dict[str, Any], program: Program) -> Callable[[int, dict[
 def _fail(talk: Talk, step: int, error: JobError) -> None:
     with contextlib.suppress(OSError):  # a log that cannot be written must not keep the last message back
         traceback.print_exception(error)
-    talk.end("failed", step, {"code": error.code, "message": error.message, "param": error.param})
+    talk.end("failed", step, {"code": error.code, "message": error.message, "param": error.param, "detail": error.detail})
 
 
 def _as_job_error(error: Exception, phase: str) -> JobError:

@@ -5,13 +5,17 @@ outlive the child.
 
 The child's standard output and error are its log and go another way; these lines never mix with it.
 
-From the agent, first and once:
+From the agent, before anything else and only where code of a user will run, to the launcher that comes before the child:
+    {"type": "confine", …policy…}                        `worker/confine.py`
+
+From the agent, then and once:
     {"type": "start", "assignment": {…Assignment…}, "directory": "/…", "resume": "/…" | null, "outputs": "/…",
-     "dataset": "/…" | null, "beside": {"tokenizer": "/…", "eval": "/…"}, "encoded": "/…", "cpu_devices": 8 | null,
-     "device_ids": [0, 1] | null, "compile_cache": "/…" | null, "sent_at": 12.5}
+     "dataset": "/…" | null, "beside": {"tokenizer": "/…", "eval": "/…"}, "code": {"code_…": "/…"}, "encoded": "/…",
+     "cpu_devices": 8 | null, "device_ids": [0, 1] | null, "compile_cache": "/…" | null, "sent_at": 12.5}
     `directory`: where the child writes `checkpoints/{step}/` and `outputs/`. `resume`: a verified checkpoint folder to read.
     `outputs`: the folder of outputs (`outputs/` below `directory`), where the verified outputs of `resume` lie already.
     `dataset`: a verified data file. `beside`: verified files read beside it.
+    `code`: folders of unpacked bundles.
     `encoded`: folder of texts as tokens, which the child fills. `sent_at`: when this was sent, by the machine's monotonic clock.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,15 @@ class Launcher:
         self._command = tuple(command)
         self._environment = dict(environment)
 
+    def behind(self, program: Sequence[str], environment: Callable[[Mapping[str, str]], dict[str, str]]) -> Launcher:
+        """A launcher of the same program by way of another, which starts it when it is ready.
+
+        Args:
+            program: the other program; ours and the file descriptors are appended.
+            environment: makes its environment of ours.
+        """
+        return Launcher([*program, *self._command], environment(self._environment))
+
     async def start(self) -> Child:
         """Start a child, which waits for its `start` message. Call it from the main thread alone.
 
@@ -81,8 +91,10 @@ class Launcher:
         """
         their_reader, our_writer = os.pipe()
         our_reader, their_writer = os.pipe()
-        mark = os.memfd_create("mark")
+        mark = os.memfd_create("mark", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(mark, MARK_BYTES)
+        # Memory that no limit of the child counts: it must not grow.
+        fcntl.fcntl(mark, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
         try:
             process = subprocess.Popen(  # noqa: ASYNC220, S603  see above: another thread must not do it; the command is ours
                 [*self._command, str(their_reader), str(their_writer), str(mark)],

@@ -69,7 +69,7 @@ class Committer:
         own = f"checkpoints/{message.step}"
         folder = below(self._place.directory, own)
         names = await asyncio.to_thread(files_below, folder)
-        files = [await describe(folder, name, durable=self._place.durable) for name in names]
+        files = [await describe(self._place.directory, own, name, durable=self._place.durable) for name in names]
         await self._place.keep(_moved(files, own))
         outputs, fresh = await self._outputs(message.outputs)
         metrics: dict[str, float | None] = {
@@ -87,7 +87,7 @@ class Committer:
     async def _described(self, path: str) -> Known:
         folder = self._place.directory / "outputs"
         identity = identity_of(below(folder, path))
-        return Known(await describe(folder, path, durable=self._place.durable), identity)
+        return Known(await describe(self._place.directory, "outputs", path, durable=self._place.durable), identity)
 
     def _is_known(self, path: str) -> bool:
         known = self._known.get(path)

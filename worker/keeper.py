@@ -22,6 +22,7 @@ from jobs.protocol import Assignment, Beat, Ending, Failure, File, Finish
 from worker.api import Refused, Service
 from worker.backlog import Backlog
 from worker.backoff import persist
+from worker.cell import Cell
 from worker.child import Child
 from worker.commits import Committer
 from worker.diagnosis import OutOfMemoryKills, Tail, diagnose
@@ -30,6 +31,7 @@ from worker.messages import Checkpointed, Devices, End, Eventful, Handled, Heard
 from worker.orders import Graces, Orders
 from worker.outbox import Outbox
 from worker.places import Inputs, Place
+from worker.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Equipment:
         encoded: folder of texts as tokens.
         backlog: file for reports that wait.
         graces: how long the child may take over things.
+        cell: where code of a user is kept; None for a job that has none.
     """
 
     cpu_devices: int | None
@@ -53,6 +56,7 @@ class Equipment:
     encoded: Path
     backlog: Path
     graces: Graces
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,14 @@ class Keeper:
         committer = Committer(self._place, self._outbox, inputs.outputs, self._condemn)
         commits = group.create_task(committer.run())
         printing = group.create_task(self._copy_log())
-        self._start(inputs)
+        try:
+            folders = await self._admit(inputs)
+        except JobError as error:
+            return await self._abandon(error, committer, commits)
+        self._start(inputs, folders)
+        watching = group.create_task(self._watch())
         end = await self._listen(committer)
+        watching.cancel()
         outcome = await self._see_gone(end)
         self._standing.enter("finalizing")
         await printing
@@ -177,7 +187,30 @@ class Keeper:
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
 
-    def _start(self, inputs: Inputs) -> None:
+    async def _admit(self, inputs: Inputs) -> dict[str, Path]:
+        """Unpack the code of a user, and tell the child what it must give up before it imports any. Gives the bundles' folders."""
+        cell = self._equipment.cell
+        if cell is None:
+            return {}
+        bundles = [(code, inputs.code[code.id]) for code in self._assignment.code]
+        folders = await asyncio.to_thread(cell.unpack, bundles)
+        inputs_ = [inputs.dataset, *inputs.beside.values(), inputs.resume]
+        self._child.send(await asyncio.to_thread(cell.policy, self._place.directory, inputs_))
+        return folders
+
+    async def _abandon(self, error: JobError, committer: Committer, commits: asyncio.Task[None]) -> Outcome:
+        await self._child.stop()
+        committer.close()
+        await commits
+        return _failed(error)
+
+    async def _watch(self) -> None:
+        """Keep the limits of contained code."""
+        cell = self._equipment.cell
+        if cell is not None:
+            await Watch(self._child.pid, cell.bounds, lambda: self._on_running is _nothing, self._condemn).run()
+
+    def _start(self, inputs: Inputs, folders: dict[str, Path]) -> None:
         directory = self._place.directory
         self._started = time.monotonic()
         self._standing.step = self._first_step
@@ -190,6 +223,7 @@ class Keeper:
                 "outputs": str(directory / "outputs"),
                 "dataset": str(inputs.dataset) if inputs.dataset else None,
                 "beside": {role: str(path) for role, path in inputs.beside.items()},
+                "code": {ident: str(folder) for ident, folder in folders.items()},
                 "encoded": str(self._equipment.encoded),
                 "cpu_devices": self._equipment.cpu_devices,
                 "device_ids": self._equipment.device_ids,
@@ -288,7 +322,9 @@ class Keeper:
             fence=self._assignment.fence,
             ending=outcome.ending,
             step=self._standing.step,
-            error=Failure(code=error.code, message=_plain(error.message), param=error.param) if error else None,
+            error=Failure(code=error.code, message=_plain(error.message), param=error.param, detail=error.detail)
+            if error
+            else None,
             corrupt_step=outcome.corrupt_step,
             seconds=self._seconds(outcome.seconds),
             result=outcome.result,
@@ -330,7 +366,7 @@ def _failed(error: JobError, corrupt_step: int | None = None, seconds: dict[str,
 
 
 def _as_error(failure: Failure) -> JobError:
-    return JobError(failure.code, failure.message, failure.param)
+    return JobError(failure.code, failure.message, failure.param, failure.detail)
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,7 @@ from jobs.protocol import FileStorage, Probe, Register, Registered
 from jobs.spec.catalog import load
 from worker.api import Service
 from worker.backoff import persist
+from worker.containment import Containment
 from worker.discovery import Found
 from worker.settings import Settings
 
@@ -96,10 +97,10 @@ class Membership:
         return path if self._artifact_root is None else self._artifact_root / path.name
 
 
-def introduce(settings: Settings, found: Found) -> Register:
+def introduce(settings: Settings, found: Found, containment: Containment) -> Register:
     """What a worker says of itself when it registers."""
     catalog = load()
-    offers = [offer for offer in catalog.offers() if not offer.endswith(OWN)]
+    offers = [offer for offer in catalog.offers() if containment.is_willing or not offer.endswith(OWN)]
     return Register(
         platform=found.platform,
         device_kind=found.device_kind,
@@ -109,6 +110,7 @@ def introduce(settings: Settings, found: Found) -> Register:
         labels=dict(settings.labels),
         versions=found.versions,
         catalog_digest=catalog.digest,
+        code=containment.told() if containment.mode != "off" else None,
         offers=[*offers, *(f"label:{name}={value}" for name, value in settings.labels.items())],
     )
 

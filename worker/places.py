@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.errors import InfraFault, UserFault
-from jobs.protocol import Assignment, Dataset, File, Resume
+from jobs.protocol import Assignment, Code, Dataset, File, Resume
 from jobs.spec.data import pointer_of
 from worker import api
 from worker.transfer import Digests, Identity, Mismatch, below, download, for_each, identity_of, is_refusal_of_bytes, upload, verify
@@ -37,6 +37,7 @@ class Inputs:
     Attributes:
         dataset: the data file.
         beside: the files that are read beside it, by what they are for.
+        code: bundles of user code by id, packed as they were uploaded.
         resume: folder of the checkpoint.
         outputs: by path, the outputs of earlier attempts, which now lie in the folder of outputs.
     """
@@ -45,6 +46,7 @@ class Inputs:
     beside: dict[str, Path] = field(default_factory=dict[str, Path])
     resume: Path | None = None
     outputs: dict[str, Known] = field(default_factory=dict[str, Known])
+    code: dict[str, Path] = field(default_factory=dict[str, Path])
 
 
 class Place(Protocol):
@@ -99,10 +101,11 @@ class SharedFolder:
             outputs.mkdir(parents=True, exist_ok=True)
             dataset = await self._dataset(assignment.dataset) if assignment.dataset else None
             beside = {role: await self._dataset(file, pointer_of(role)) for role, file in assignment.beside.items()}
+            code = {each.id: await self._code(each) for each in assignment.code}
             if assignment.resume is None:
-                return Inputs(dataset, beside)
+                return Inputs(dataset, beside, code=code)
             folder = await self._checkpoint(assignment.resume)
-            return Inputs(dataset, beside, folder, await self._outputs(assignment.resume, outputs))
+            return Inputs(dataset, beside, folder, await self._outputs(assignment.resume, outputs), code)
         except OSError as error:
             raise _storage_failed(error) from error
 
@@ -119,6 +122,11 @@ class SharedFolder:
         path = below(self._root, dataset.key)
         if path.stat().st_size != dataset.bytes or await self._digests.of(path) != dataset.sha256:
             raise _dataset_invalid(pointer)
+        return path
+
+    async def _code(self, code: Code) -> Path:
+        path = below(self._root, code.key)
+        await _verified(path, code)
         return path
 
     async def _checkpoint(self, resume: Resume) -> Path:
@@ -175,9 +183,10 @@ class ThroughService:
             beside = {
                 role: await self._datasets.get(self._service, file, pointer_of(role)) for role, file in assignment.beside.items()
             }
+            code = {each.id: await self._code(each) for each in assignment.code}
             if assignment.resume is None:
-                return Inputs(dataset, beside)
-            return Inputs(dataset, beside, *await self._resume(assignment.resume, outputs))
+                return Inputs(dataset, beside, code=code)
+            return Inputs(dataset, beside, *await self._resume(assignment.resume, outputs), code)
         except (OSError, api.Refused) as error:
             raise _storage_failed(error) from error
 
@@ -193,6 +202,18 @@ class ThroughService:
     async def committed(self, step: int) -> None:
         """The service has this step; the copies of earlier ones here are of no more use."""
         await asyncio.to_thread(_delete_before, self.directory / "checkpoints", step)
+
+    async def _code(self, code: Code) -> Path:
+        path = self._scratch / code.sha256
+        try:
+            await download(self._service, api.code_content(code.id), path, _file_of(code))
+        except Mismatch as error:
+            raise _code_invalid() from error
+        except api.Refused as error:
+            if is_refusal_of_bytes(error):
+                raise _code_invalid() from error
+            raise
+        return path
 
     async def _resume(self, resume: Resume, outputs: Path) -> tuple[Path, dict[str, Known]]:
         folder = self._scratch / "resume"
@@ -279,6 +300,23 @@ def _flush_folders(folders: list[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _file_of(code: Code) -> File:
+    return File(path=code.sha256, bytes=code.bytes, sha256=code.sha256)
+
+
+async def _verified(path: Path, code: Code) -> None:
+    try:
+        await verify(path, _file_of(code))
+    except Mismatch as error:
+        raise _code_invalid() from error
+
+
+def _code_invalid() -> UserFault:
+    return UserFault(
+        "user_code_error", "The code bundle is gone, or its bytes do not match its digest. Upload it again.", "/model/code"
+    )
 
 
 def _dataset_invalid(pointer: str) -> UserFault:

@@ -35,6 +35,9 @@ class Settings:
         platform: JAX platform to use (`cpu`, `cuda`, `tpu`); None lets JAX choose.
         artifact_root: where this machine sees the service's artifact folder, if elsewhere than the service does.
         code: whether to run code of users: `off`, `on` where this machine can contain it, `uncontained` even where it cannot.
+        code_memory_gib: what the processes of one job with such code may have; None for a slot's share of the memory, less a fifth.
+        code_start_seconds: how long such a job may take to its first step.
+        code_wall_seconds: how long one attempt at it may take.
     """
 
     server: str = DEFAULT_SERVER
@@ -46,6 +49,9 @@ class Settings:
     platform: str | None = None
     artifact_root: Path | None = None
     code: str = "off"
+    code_memory_gib: float | None = None
+    code_start_seconds: float = 600.0
+    code_wall_seconds: float = 86_400.0
 
     def __post_init__(self) -> None:
         """Refuse what could never work.
@@ -106,6 +112,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     found: dict[str, Any] = {name: given[name] for name in ("server", "api_key", "platform", "code") if name in given}
     found |= {name: _integer(name, given[name]) for name in ("cpu_devices", "slots") if name in given}
     found |= {name: Path(given[name]).expanduser() for name in ("work_dir", "artifact_root") if name in given}
+    limits = ("code_memory_gib", "code_start_seconds", "code_wall_seconds")
+    found |= {name: _positive(name, given[name]) for name in limits if name in given}
     if "labels" in given:
         found["labels"] = parse_labels([given["labels"]])
     return Settings(**found)
@@ -116,3 +124,13 @@ def _integer(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise SettingsInvalid(f"MESHYARD_{name.upper()} must be a whole number") from None
+
+
+def _positive(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e12:
+        raise SettingsInvalid(f"MESHYARD_{name.upper()} must be a number above 0")
+    return value

@@ -16,7 +16,9 @@ from pathlib import Path
 from jobs.protocol import Assignment, FileStorage
 from worker.api import Service
 from worker.backoff import Backoff
+from worker.cell import Cell
 from worker.child import Child, Launcher
+from worker.containment import Containment
 from worker.keeper import Equipment, Keeper
 from worker.membership import Membership
 from worker.orders import Graces
@@ -36,6 +38,7 @@ class Workshop:
         membership: how it knows this worker.
         launcher: starts children.
         room: this process's folder.
+        containment: how code of users is contained here.
         digests: of data files seen before.
         datasets: downloaded data.
         graces: how long children may take over things.
@@ -48,6 +51,7 @@ class Workshop:
     membership: Membership
     launcher: Launcher
     room: Room
+    containment: Containment
     digests: Digests
     datasets: Datasets
     graces: Graces
@@ -100,11 +104,10 @@ class Slot:
         workshop = self._workshop
         scratch = workshop.room.scratch(assignment.attempt_id)
         try:
-            child = await self.warm()
-            self._spare = None
-            self._backoff.reset()
+            cell = self._cell(assignment, scratch)
+            child = await self._child(cell)
             place = self._place(assignment, scratch)
-            equipment = self._equipment(assignment, scratch)
+            equipment = self._equipment(assignment, scratch, cell)
             self.keeper = Keeper(workshop.service, assignment, child, place, equipment, self._on_drain, self._warm_next)
             if self._hurry is not None:
                 self.keeper.drain(hurry=self._hurry)
@@ -146,13 +149,30 @@ class Slot:
             return SharedFolder(workshop.membership.root(assignment.storage), assignment, workshop.digests)
         return ThroughService(workshop.service, assignment, scratch, workshop.datasets)
 
-    def _equipment(self, assignment: Assignment, scratch: Path) -> Equipment:
+    def _cell(self, assignment: Assignment, scratch: Path) -> Cell | None:
+        """Where code of a user is kept, for an attempt that has any."""
+        if not assignment.code:
+            return None
+        workshop = self._workshop
+        return Cell(workshop.containment, workshop.containment.user(self.number, workshop.room.folder.name), scratch)
+
+    async def _child(self, cell: Cell | None) -> Child:
+        """A child for an attempt: the spare one; for code of a user a new one, which is confined before it imports anything."""
+        if cell is not None:
+            return await cell.launcher(self._workshop.launcher).start()
+        child = await self.warm()
+        self._spare = None
+        self._backoff.reset()
+        return child
+
+    def _equipment(self, assignment: Assignment, scratch: Path, cell: Cell | None) -> Equipment:
         workshop = self._workshop
         return Equipment(
             cpu_devices=assignment.devices if workshop.virtual else None,
             device_ids=self._numbers(assignment.devices),
-            compile_cache=workshop.room.compile_cache(self.number),
-            encoded=workshop.room.encoded,
+            compile_cache=cell.compile_cache if cell else workshop.room.compile_cache(self.number),
+            encoded=cell.encoded if cell else workshop.room.encoded,
             backlog=scratch / "reports",
             graces=workshop.graces,
+            cell=cell,
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -53,6 +55,48 @@ def identity_of(path: Path) -> Identity:
 def measure(path: Path, *, durable: bool = False) -> tuple[int, str]:
     """Size and SHA-256 of a file; with `durable`, once the disk has it. Blocks. Raises OSError."""
     with path.open("rb") as file:
+        return _measured(file, durable=durable)
+
+
+def measure_plain(folder: Path, path: str, *, durable: bool) -> tuple[int, str]:
+    """The same for a file that a child has written below `folder`, with no link on the way to it.
+
+    A child may run code of a user. Through a link this process would read, and the service then give away, what that code may not
+    see. The file, and the folders of a checkpoint, then belong to whom `folder` belongs: the child cannot change any more what has
+    been measured, and the service can delete it.
+
+    Raises:
+        OSError: it cannot be read; a link is met.
+        Mismatch: the path leads out of the folder.
+    """
+    *above, name = below(Path(), path).parts
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    owner = os.fstat(place)
+    try:
+        for depth, part in enumerate(above):
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            os.close(place)
+            place = inner
+            if depth and above[0] == "checkpoints":  # of these nothing more is written; outputs go on being
+                _give(place, owner)
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Mismatch(f"{path!r} is no plain file")
+            _give(file.fileno(), owner)
+            return _measured(file, durable=durable)
+    finally:
+        os.close(place)
+
+
+def _give(descriptor: int, owner: os.stat_result) -> None:
+    """Let a file or folder belong to its owner again, where it was written as another user."""
+    found = os.fstat(descriptor)
+    if os.geteuid() == 0 and found.st_uid != owner.st_uid:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _measured(file: BufferedReader, *, durable: bool) -> tuple[int, str]:
+    with file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
         if durable:
@@ -77,9 +121,9 @@ def below(folder: Path, path: str) -> Path:
     return folder.joinpath(*parts)
 
 
-async def describe(folder: Path, path: str, *, durable: bool) -> File:
-    """A file of a manifest. Raises OSError, and Mismatch for a path that leads out of the folder."""
-    size, digest = await asyncio.to_thread(measure, below(folder, path), durable=durable)
+async def describe(directory: Path, folder: str, path: str, *, durable: bool) -> File:
+    """A file of a manifest: of `folder` below the attempt's `directory`. Raises OSError, and Mismatch for a path that leads out."""
+    size, digest = await asyncio.to_thread(measure_plain, directory, f"{folder}/{path}", durable=durable)
     return File(path=path, bytes=size, sha256=digest)
 
 

@@ -44,6 +44,24 @@ def impurities(step: Callable[..., Any], arguments: Sequence[Any], folders: Sequ
     return [*_read(folders), *_traced(step, arguments)]
 
 
+def program_warnings(program: Any, folders: Sequence[Path]) -> list[Warned]:
+    """What is impure in the code that a program runs: nothing where it runs none of a user's own.
+
+    Args:
+        program: a training program.
+        folders: where the bundles are unpacked.
+    """
+    if not folders:
+        return []
+    batch = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in program.objective.example().items()}
+
+    def step(sections: Any, batch: Any) -> Any:
+        return program.objective.loss(program.form.give(sections), batch)[0]
+
+    with jax.set_mesh(program.layout.mesh):
+        return impurities(step, [program.abstract(), batch], folders)
+
+
 def _read(folders: Sequence[Path]) -> Iterator[Warned]:
     for folder in folders:
         for remark in _remarks(folder):

@@ -129,6 +129,7 @@ workers = Table(
     Column("labels", Document, nullable=False),
     Column("versions", Document, nullable=False),
     Column("catalog_digest", Text, nullable=False),
+    Column("code", Document),  # {mode, willing, measures, missing}: how it runs and contains code of users
     Column("status", String(16), nullable=False),  # active | draining; gone is told by `seen_at`
     Column("registered_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
-from jobs.protocol import Assignment, Dataset, FileStorage, HttpStorage, Resume
+from jobs.protocol import Assignment, Code, Dataset, FileStorage, HttpStorage, Resume
 from jobs.spec.data import datasets_beside
+from jobs.spec.imports import bundles_of
 from jobs.spec.mesh import divisor, resolve_axes
 from service.context import Context
-from service.db.queries import datasets
+from service.db.queries import code, datasets
 
 
 def first_step(point: Resume | None) -> int | None:
@@ -36,6 +37,12 @@ def datasets_of(connection: Connection, job: Row[Any]) -> dict[str, Dataset]:
     """The files that the job reads beside its data, by what they are for."""
     found = {role: _dataset(connection, job.project, ident) for role, ident in datasets_beside(job.resolved_spec["data"]).items()}
     return {role: dataset for role, dataset in found.items() if dataset is not None}
+
+
+def code_of(connection: Connection, job: Row[Any]) -> list[Code]:
+    """The bundles that the job's model and loss come from."""
+    found = [code.get(connection, job.project, ident) for ident in bundles_of(job.resolved_spec)]
+    return [Code(id=row.id, module=row.module, sha256=row.sha256, bytes=row.bytes, key=row.key) for row in found if row is not None]
 
 
 def _dataset(connection: Connection, project: str, dataset_id: str) -> Dataset | None:
@@ -73,5 +80,6 @@ def assignment(
         storage=storage,
         dataset=dataset_of(connection, job),
         beside=datasets_of(connection, job),
+        code=code_of(connection, job),
         resume=point,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.engine import Connection, Row
 
 from service.context import Context
@@ -88,6 +88,7 @@ class Worker(BaseModel):
     labels: dict[str, str]
     versions: dict[str, str]
     catalog_digest: str
+    code: dict[str, Any] | None = Field(description="Whether it runs code of users, and which measures contain it.")
     registered_at: Instant
     seen_at: Instant
     running: list[Running]
@@ -158,6 +159,7 @@ def _worker(row: Row[Any], running: list[Running], *, gone: bool) -> Worker:
         labels=row.labels,
         versions=row.versions,
         catalog_digest=row.catalog_digest,
+        code=row.code,
         registered_at=row.registered_at,
         seen_at=row.seen_at,
         running=running,

@@ -16,7 +16,7 @@ from worker.messages import End, Metrics, Misspoken, read
 from worker.orders import Graces, Orders
 from worker.room import NoRoom, Room
 from worker.settings import Settings, SettingsInvalid, parse_labels, read_settings
-from worker.transfer import Digests, Mismatch, below, files_below
+from worker.transfer import Digests, Mismatch, below, files_below, measure_plain
 
 
 def test_settings_come_from_the_environment():
@@ -242,3 +242,21 @@ def test_a_mark_that_is_no_step_is_none(tmp_path):
         descriptor = os.open(tmp_path / "mark", os.O_RDONLY)
         assert _step_in(descriptor) == step
         os.close(descriptor)
+
+
+def test_no_link_is_followed_to_what_a_child_has_written(tmp_path) -> None:
+    directory, other = tmp_path / "own", tmp_path / "other"
+    (directory / "checkpoints" / "3").mkdir(parents=True)
+    other.mkdir()
+    (other / "secret").write_text("secret")
+    (directory / "checkpoints" / "3" / "plain").write_text("plain")
+    (directory / "checkpoints" / "3" / "file").symlink_to(other / "secret")
+    (directory / "checkpoints" / "4").symlink_to(other)
+    os.mkfifo(directory / "checkpoints" / "3" / "pipe")
+    assert measure_plain(directory, "checkpoints/3/plain", durable=True)[0] == 5
+    for path in ("checkpoints/3/file", "checkpoints/4/secret"):
+        with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+            measure_plain(directory, path, durable=True)
+    for path in ("checkpoints/3/pipe", "../other/secret"):
+        with pytest.raises(Mismatch):
+            measure_plain(directory, path, durable=True)

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.errors import UserFault
 from jobs.programs import user_code
-from jobs.programs.purity import impurities
+from jobs.programs.purity import program_warnings
 from jobs.programs.user_errors import explain
 from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
 from jobs.spec.job import read_spec
@@ -235,15 +235,7 @@ IMPURE = [
 
 
 def traced(own: Bundle) -> list[dict[str, Any]]:
-    program = own.program()
-    module = program.form.give(program.abstract())
-    batch = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in program.objective.example().items()}
-
-    def step(sections: Any, batch: Any) -> Any:
-        return program.objective.loss(program.form.give(sections), batch)[0]
-
-    assert module is not None
-    return impurities(step, [program.abstract(), batch], [own.folder])
+    return program_warnings(own.program(), [own.folder])
 
 
 @pytest.mark.parametrize("source", IMPURE)
