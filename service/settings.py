@@ -40,8 +40,16 @@ class Settings(BaseSettings):
     max_report_bytes: Bytes = 32 * MEBIBYTE
     max_dataset_bytes: Bytes = 2048 * MEBIBYTE
     max_code_bytes: Bytes = 8 * MEBIBYTE
+    data_uris: str = ""
+    """Folders below which jobs may name files as `file://…`, separated by colons."""
+
     max_json_depth: Annotated[int, Field(ge=8, le=512)] = 64
     idempotency_hours: Annotated[float, Field(ge=24, allow_inf_nan=False)] = 48.0
+
+    @property
+    def data_folders(self) -> list[str]:
+        """The folders of `data_uris`; each may be written as a path or as `file://…`."""
+        return [folder for entry in self.data_uris.replace("file://", "").split(":") if (folder := entry.strip())]
 
     @field_validator("api_key")
     @classmethod

@@ -10,21 +10,34 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJ
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from jobs.errors import Issue
+from jobs.errors import Issue, MeshyardError
 from jobs.spec.builtin import NAMES as BUILTIN
 from jobs.spec.builtin import describe
 from jobs.spec.columns import facts_of_columns, faults_of_columns
-from jobs.spec.dataset import DatasetFacts, TokenizerFacts
+from jobs.spec.dataset import DatasetFacts, Format, TokenizerFacts
 from jobs.spec.pointers import LONGEST_TOKEN, listed, nearest, quoted
 from jobs.spec.strict import Document, Name, as_list, as_object, without_nul
 
 MOST_INLINE_BYTES = 2**20
 MOST_ROWS_IN_BATCH = 2**24
-SOURCES = ("dataset", "inline", "builtin")
+SOURCES = ("dataset", "uri", "inline", "builtin")
 TOKENIZERS = ("bytes", "char")
 
+FORMAT_OF_ENDING: dict[str, Format] = {
+    "txt": "text", "npz": "npz", "csv": "csv", "parquet": "parquet", "jsonl": "jsonl", "array_record": "arrayrecord",
+    "arrayrecord": "arrayrecord",
+}  # fmt: skip
+
 FindDataset = Callable[[str], DatasetFacts | None]
-"""What the service knows of an uploaded dataset; None for an id that it does not have."""
+"""What the service knows of an uploaded dataset; None for an id that it does not have. Given a URI, it may raise DataRefused."""
+
+
+class DataRefused(MeshyardError):
+    """A file that a job names by its URI cannot be read: a code and a sentence."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
 
 
 def _is_name(value: object) -> bool:
@@ -54,8 +67,10 @@ _NAME_SCHEMA: JsonDict = {"type": "string", "minLength": 1, "maxLength": LONGEST
 _NAMES_SCHEMA: JsonDict = {"type": "array", "items": _NAME_SCHEMA, "minItems": 1, "maxItems": 10_000}
 _COLUMN_SCHEMA: JsonDict = {"type": "array", "items": {"type": ["number", "array"]}, "minItems": 1}
 _COLUMNS_SCHEMA: JsonDict = {"type": "object", "additionalProperties": _COLUMN_SCHEMA, "minProperties": 1}
-_ONE_SOURCE: JsonDict = {"oneOf": [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in
-                                   (("dataset", "string"), ("inline", "object"), ("builtin", "string"))]}  # fmt: skip
+_KINDS_OF_SOURCE = {"dataset": "string", "uri": "string", "inline": "object", "builtin": "string"}
+_ONE_SOURCE: JsonDict = {
+    "oneOf": [{"required": [name], "properties": {name: {"type": kind}}} for name, kind in _KINDS_OF_SOURCE.items()]
+}
 
 _TOKENIZER_SCHEMA: JsonDict = {"anyOf": [{"enum": ["bytes", "char"]}, {
     "type": "object", "properties": {"type": {"const": "tokenizers"}, "dataset": _NAME_SCHEMA},
@@ -66,15 +81,19 @@ Tokenizer = Annotated[Any, AfterValidator(_check_tokenizer), WithJsonSchema(_TOK
 Columns = Annotated[dict[Name, Any], Field(max_length=1000), WithJsonSchema(_COLUMNS_SCHEMA)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Separator = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(without_nul)]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(without_nul)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Data(Document):
-    """What a job reads: one of `dataset`, `inline` and `builtin`."""
+    """What a job reads: one of `dataset`, `uri`, `inline` and `builtin`."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_SOURCE)
 
     dataset: Name | None = Field(default=None, description="The id of an uploaded dataset.")
+    uri: Uri | None = Field(
+        default=None, description="A file on the service's machine, `file:///…`, below a folder that the operator allows."
+    )
     inline: Columns | None = Field(default=None, description="Columns of numbers by name, at most 1 MiB of JSON.")
     builtin: Annotated[Name, WithJsonSchema({"enum": list(BUILTIN)})] | None = Field(
         default=None, description="A dataset of the catalog."
@@ -96,7 +115,7 @@ class TrainData(Data):
     eval_batches: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Batches of an evaluation; null: all of the part."
     )
-    eval_dataset: Name | None = Field(default=None, description="An uploaded dataset to evaluate on, in place of a part held out.")
+    eval_dataset: Name | None = Field(default=None, description="An uploaded dataset to evaluate on, in place of a part.")
     separator: Separator | None = Field(
         default=None,
         description="What ends a document: a text is cut behind it; a column of texts gets it behind each, by default a line end.",
@@ -122,8 +141,10 @@ def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | No
             f"names no data: give one of {listed(SOURCES)}" if not given else f"names data twice: give only one of {listed(given)}"
         )
         return None, [Issue("/data", "conflict" if given else "missing", detail)]
+    if data.uri is not None:
+        return _facts_of_uri(data.uri, find_dataset)
     if data.dataset is not None:
-        found = find_dataset(data.dataset)
+        found = _uploaded(data.dataset, find_dataset)
         detail = f"there is no dataset {quoted(data.dataset)}; GET /v1/datasets lists them, POST /v1/datasets uploads one"
         if found is not None and found.tokenizer is not None:
             return None, [
@@ -133,12 +154,50 @@ def find_facts(data: Data, find_dataset: FindDataset) -> tuple[DatasetFacts | No
     return _facts_at_hand(data)
 
 
+def is_uri(reference: str) -> bool:
+    """Whether this is a URI, and not an id."""
+    return "://" in reference
+
+
+def format_of_uri(uri: str) -> Format:
+    """The format that a file's name ends in.
+
+    Raises:
+        DataRefused: it ends in none that is known.
+    """
+    form = FORMAT_OF_ENDING.get(uri.rpartition(".")[2].lower())
+    if form is None:
+        raise DataRefused("unknown_format", f"must end in one of {listed(['.' + ending for ending in FORMAT_OF_ENDING])}")
+    return form
+
+
+def _facts_of_uri(uri: str, find_dataset: FindDataset) -> tuple[DatasetFacts | None, list[Issue]]:
+    try:
+        _check_uri(uri)
+        return find_dataset(uri), []
+    except DataRefused as refused:
+        return None, [Issue("/data/uri", refused.code, refused.detail)]
+
+
+def _check_uri(uri: str) -> None:
+    scheme = uri.partition("://")[0].lower()
+    if scheme in ("s3", "gs"):
+        raise DataRefused("unsupported", f"{scheme}:// is not read by this version: mount it and use file://, or upload it")
+    if not uri.startswith(("file:///", "file://localhost/")) or "?" in uri or "#" in uri:
+        raise DataRefused("wrong_format", 'must be "file:///path/of/a/file.csv"')
+    format_of_uri(uri)
+
+
+def _uploaded(dataset_id: str, find_dataset: FindDataset) -> DatasetFacts | None:
+    return None if is_uri(dataset_id) else find_dataset(dataset_id)
+
+
 def find_tokenizer(data: TrainData, find_dataset: FindDataset) -> tuple[TokenizerFacts | None, list[Issue]]:
     """What is known of the tokenizer that a job names by its file; nothing where it names none."""
     named = as_object(data.tokenizer)
     if named is None:
         return None, []
-    pointer, found = "/data/tokenizer/dataset", find_dataset(named["dataset"])
+    pointer, found = "/data/tokenizer/dataset", _uploaded(named["dataset"], find_dataset)
     if found is None:
         detail = f"there is no dataset {quoted(named['dataset'])}; upload a tokenizer.json with POST /v1/datasets?format=tokenizer"
         return None, [Issue(pointer, "not_found", detail)]
@@ -152,7 +211,7 @@ def find_evaluation(data: TrainData, find_dataset: FindDataset) -> tuple[Dataset
     """What is known of the dataset that a job evaluates on; nothing where it names none."""
     if data.eval_dataset is None:
         return None, []
-    found = find_dataset(data.eval_dataset)
+    found = _uploaded(data.eval_dataset, find_dataset)
     if found is None:
         detail = f"there is no dataset {quoted(data.eval_dataset)}; GET /v1/datasets lists them, POST /v1/datasets uploads one"
         return None, [Issue("/data/eval_dataset", "not_found", detail)]

@@ -11,6 +11,7 @@ from jobs.spec import stop
 from jobs.spec.binding import Binding
 from jobs.spec.checkpoint import McmcCheckpoint, TrainCheckpoint, warn_of_keep_every
 from jobs.spec.data import Data
+from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Draft
 from jobs.spec.envelope import SPEC_VERSION
 from jobs.spec.measures import is_text, settle_measures
@@ -80,7 +81,7 @@ def _mcmc(parts: Mapping[str, Any]) -> Resolved:
     every = min(checkpoint.every_draws, parts["num_warmup"] + parts["num_samples"])
     return {
         **{name: parts[name] for name in plain},
-        "data": {**_source(parts["data"]), "args": _args(parts)},
+        "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
         "checkpoint": checkpoint.model_dump() | {"every_draws": every},
         "stop": parts["stop"].model_dump(),
     }
@@ -101,11 +102,13 @@ def _train_data(parts: Mapping[str, Any]) -> Resolved:
     data = parts["data"]
     portions = ("batch_size", "shuffle_seed", "eval_fraction", "eval_dataset", "eval_batches")
     fixed = {name: getattr(data, name) for name in portions}
-    return {**_source(data), **fixed, **resolve_text(data, parts.get("corpus")), "args": _args(parts)}
+    return {**_source(data, parts["facts"]), **fixed, **resolve_text(data, parts.get("corpus")), "args": _args(parts)}
 
 
-def _source(data: Data) -> Resolved:
-    return {"dataset": data.dataset, "inline": data.inline, "builtin": data.builtin}
+def _source(data: Data, facts: DatasetFacts) -> Resolved:
+    """Where the data is. A file that was named by its URI has become a dataset."""
+    dataset = data.dataset if data.uri is None else facts.id
+    return {"dataset": dataset, "uri": data.uri, "inline": data.inline, "builtin": data.builtin}
 
 
 def _args(parts: Mapping[str, Any]) -> Mapping[str, str | list[str]] | None:

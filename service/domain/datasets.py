@@ -198,8 +198,11 @@ def get(connection: Connection, project: str, dataset_id: str) -> Row[Any]:
 def facts(connection: Connection, project: str, dataset_id: str) -> DatasetFacts | None:
     """What is known of a dataset, enough to check a spec against it; None if the project has no such dataset."""
     row = datasets.get(connection, project, dataset_id)
-    if row is None:
-        return None
+    return None if row is None else facts_of(row)
+
+
+def facts_of(row: Row[Any]) -> DatasetFacts:
+    """What is known of the dataset of a row."""
     text = TextFacts(bytes=row.bytes, **row.text) if row.text is not None else None
     columns = [ColumnFacts(**column) for column in row.columns]
     tokenizer = TokenizerFacts(**row.tokenizer) if row.tokenizer is not None else None

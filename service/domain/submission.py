@@ -10,13 +10,15 @@ from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.ids import new_id
+from jobs.spec.data import FindDataset, is_uri
+from jobs.spec.dataset import DatasetFacts
 from jobs.spec.imports import bundles_of
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
 from service.db.queries import checkpoints, jobs
-from service.domain import code, datasets, idempotency
+from service.domain import code, datasets, idempotency, uris
 from service.domain.checkpoints import best_step, parameter_paths
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.idempotency import Answer, Ticket
@@ -40,7 +42,7 @@ def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticke
         answer = idempotency.look(connection, ticket)
         if answer is not None:
             return answer
-        spec = read(connection, change.context, project, document)
+        spec = read(connection, change.context, project, document, keep=True)
     answer = idempotency.take(change.connection, ticket)
     if answer is not None:
         return answer
@@ -49,15 +51,15 @@ def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticke
     return _answer(change, ticket, job)
 
 
-def read(connection: Connection, context: Context, project: str, document: dict[str, Any]) -> Spec:
-    """Check a document against what the project has.
+def read(connection: Connection, context: Context, project: str, document: dict[str, Any], *, keep: bool = False) -> Spec:
+    """Check a document against what the project has. `keep`: make a dataset of a file that it names by `data.uri`.
 
     Raises:
         SpecInvalid: with everything that is wrong with it.
     """
     spec = read_spec(
         document,
-        partial(datasets.facts, connection, project),
+        _dataset_finder(connection, context, project, keep=keep),
         _checkpoint_finder(connection, project),
         partial(code.facts, connection, project),
     )
@@ -66,6 +68,15 @@ def read(connection: Connection, context: Context, project: str, document: dict[
     if any(len(need) > LONGEST_NEED for need in spec.needs):
         raise SpecInvalid([Issue("/resources/labels", "out_of_range", "A label is too long; shorten its key or its value.")])
     return spec
+
+
+def _dataset_finder(connection: Connection, context: Context, project: str, *, keep: bool) -> FindDataset:
+    def find(reference: str) -> DatasetFacts | None:
+        if is_uri(reference):
+            return uris.facts(context, project, reference, keep=keep)
+        return datasets.facts(connection, project, reference)
+
+    return find
 
 
 def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:

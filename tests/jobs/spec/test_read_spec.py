@@ -60,7 +60,7 @@ def test_the_contracts_training_example():
         "activation": "gelu", "norm": "rmsnorm", "use_bias": False, "attention": "auto", "scan_layers": False,
     }  # fmt: skip
     assert spec.resolved["data"] == language()["data"] | {
-        "inline": None, "builtin": None, "eval_batches": None, "eval_dataset": None, "tokenizer": "bytes",
+        "uri": None, "inline": None, "builtin": None, "eval_batches": None, "eval_dataset": None, "tokenizer": "bytes",
         "separator": None, "packing": "stream", "args": None,
     }  # fmt: skip
     assert spec.resolved["precision"] == language()["precision"] | {"accumulation": "float32"}
