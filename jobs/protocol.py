@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from jobs.spec.profile import WindowLength
 from jobs.spec.strict import Document, Json, Name, Sha256, Text
 from jobs.states import Phase
 
@@ -149,7 +150,8 @@ class Assignment(Document):
 class Heartbeat(Document):
     """`POST /v1/attempts/{id}/heartbeat`: still here.
 
-    `handled` is the last `Beat.sequence` whose command was carried out; `seconds` by phase are those so far.
+    `handled` is the last `Beat.sequence` whose command was carried out, `profiled` the last `Window.sequence` that was passed on;
+    `seconds` by phase are those so far.
     """
 
     fence: Fence
@@ -157,16 +159,29 @@ class Heartbeat(Document):
     phase: Annotated[Phase, Field(strict=False)]
     last_step_at: Name | None = None
     handled: Size = 0
+    profiled: Size = 0
     seconds: dict[Name, float] = Field(default_factory=dict)
 
 
+class Window(Document):
+    """A trace that a user wants of a running job: `num_steps` from where it stands. Later ones have higher sequences."""
+
+    sequence: Size
+    num_steps: WindowLength
+    memory: bool
+
+
 class Beat(Document):
-    """Answer to `Heartbeat`: the lease is renewed, and what to do. `save`: keep a last checkpoint before leaving off."""
+    """Answer to `Heartbeat`: the lease is renewed, and what to do.
+
+    `save`: keep a last checkpoint before leaving off. `profile`: trace so many steps, beside whatever else is to be done.
+    """
 
     command: Command
     sequence: int
     save: bool = True
     lease_seconds: float
+    profile: Window | None = None
 
 
 class Series(Document):
@@ -209,6 +224,8 @@ class Report(Document):
     series: list[Series] = Field(default_factory=list[Series], max_length=10_000)
     logs: Annotated[str, StringConstraints(max_length=4_000_000)] = ""
     checkpoints: list[Committed] = Field(default_factory=list[Committed])
+    artifacts: list[File] = Field(default_factory=list[File], max_length=10_000)
+    """Further files of the attempt's `outputs` folder that are whole."""
     events: list[Happened] = Field(default_factory=list[Happened])
 
 

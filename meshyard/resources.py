@@ -19,6 +19,7 @@ class Jobs(Resource[Driver]):
     pause = operation(jobs.pause)
     resume = operation(jobs.resume)
     checkpoint = operation(jobs.checkpoint)
+    profile = operation(jobs.profile)
     retry = operation(jobs.retry)
     clone = operation(jobs.clone)
     wait = operation(jobs.wait)

@@ -29,6 +29,7 @@ from worker.checkpoint import Saver
 from worker.compilations import Compilations
 from worker.ledger import Ledger
 from worker.nonfinite import explained
+from worker.profiling import Profiler
 from worker.run import Run
 from worker.talk import Talk
 
@@ -84,7 +85,8 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     saver = _saver(talk, outputs, directory, assignment, program)
     try:
         with memory.explained(program, spec, "its steps"):
-            end = Run(program, outputs, saver, talk, compilations, spec["checkpoint"]["every_seconds"]).go(state)
+            profiler = Profiler(spec["profile"], outputs.folder, talk)
+            end = Run(program, outputs, saver, talk, compilations, profiler, spec["checkpoint"]["every_seconds"]).go(state)
     except NotFinite as error:
         saver.close()
         del state

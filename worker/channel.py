@@ -19,6 +19,8 @@ From the agent, then and once:
     `encoded`: folder of texts as tokens, which the child fills. `sent_at`: when this was sent, by the machine's monotonic clock.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
+and beside it:
+    {"type": "profile", "num_steps": 5, "memory": true}                             trace so many steps from here
 
 From the child:
     {"type": "devices", "platform": "cpu", "device_kind": "cpu", "count": 8}
@@ -26,6 +28,7 @@ From the child:
     {"type": "progress", "step": 12, "seconds": {…}}     a step that is done on the devices; seconds by phase so far
     {"type": "metrics", "steps": [11, 12], "labels": {}, "values": {"train/loss": [2.5, "NaN"]}}    or "Infinity", "-Infinity"
     {"type": "checkpoint", "step": 200, "metrics": {…}, "outputs": ["draws/00000250.npz", …]}   durable; all outputs up to the step
+    {"type": "artifacts", "paths": ["profile/10/…"], "event": "profile.finished", "data": {…}}     whole files of the outputs
     {"type": "event", "event": "compile.finished", "data": {…}}
     {"type": "handled", "command": "checkpoint"}
     {"type": "end", "ending": "succeeded", "step": 2000, "error": null | {code, message, param}, "seconds": {…},

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from jobs.errors import InfraFault, JobError
 from jobs.protocol import Committed, File
 from worker.api import Refused
-from worker.messages import Checkpointed
+from worker.messages import Checkpointed, Kept
 from worker.outbox import Outbox
 from worker.places import Known, Place
 from worker.transfer import Mismatch, below, describe, files_below, identity_of
@@ -29,10 +29,10 @@ class Committer:
         self._outbox = outbox
         self._known = dict(known)
         self._on_failure = on_failure
-        self._queue: asyncio.Queue[Checkpointed | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Checkpointed | Kept | None] = asyncio.Queue()
 
-    def put(self, message: Checkpointed) -> None:
-        """A checkpoint is whole on this disk."""
+    def put(self, message: Checkpointed | Kept) -> None:
+        """A checkpoint, or other files, are whole on this disk."""
         self._queue.put_nowait(message)
 
     def close(self) -> None:
@@ -47,9 +47,10 @@ class Committer:
         """
         while (message := await self._queue.get()) is not None:
             try:
-                await self._commit(message)
+                await (self._keep(message) if isinstance(message, Kept) else self._commit(message))
             except (OSError, Mismatch, Refused) as error:
-                self._on_failure(_not_kept(f"the checkpoint of step {message.step}", error))
+                what = "an artifact" if isinstance(message, Kept) else f"the checkpoint of step {message.step}"
+                self._on_failure(_not_kept(what, error))
                 return
 
     async def artifacts(self, paths: Iterable[str]) -> list[File]:
@@ -64,6 +65,10 @@ class Committer:
         except (OSError, Mismatch, Refused) as error:
             raise _not_kept("an artifact", error) from error
         return outputs
+
+    async def _keep(self, message: Kept) -> None:
+        outputs, _ = await self._outputs(message.paths)
+        self._outbox.put_artifacts(outputs, message.happened())
 
     async def _commit(self, message: Checkpointed) -> None:
         own = f"checkpoints/{message.step}"

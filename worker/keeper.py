@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import AttemptSuperseded, JobError, ServiceFault
-from jobs.protocol import Assignment, Beat, Ending, Failure, File, Finish
+from jobs.protocol import Assignment, Beat, Ending, Failure, File, Finish, Window
 from worker.api import Refused, Service
 from worker.backlog import Backlog
 from worker.backoff import persist
@@ -27,7 +27,7 @@ from worker.child import Child
 from worker.commits import Committer
 from worker.diagnosis import OutOfMemoryKills, Tail, diagnose
 from worker.lease import Lease, Standing
-from worker.messages import Checkpointed, Devices, End, Eventful, Handled, Heard, Metrics, Misspoken, Phased, Progress
+from worker.messages import Checkpointed, Devices, End, Eventful, Handled, Heard, Kept, Metrics, Misspoken, Phased, Progress
 from worker.orders import Graces, Orders
 from worker.outbox import Outbox
 from worker.places import Inputs, Place
@@ -104,7 +104,8 @@ class Keeper:
         self._began = self._started = time.monotonic()
         self._standing = Standing()
         attempt_id, fence = assignment.attempt_id, assignment.fence
-        self.lease = Lease(service, attempt_id, fence, assignment.lease_seconds, self._standing, self._take_command)
+        hearing = (self._take_command, self._take_profile)
+        self.lease = Lease(service, attempt_id, fence, assignment.lease_seconds, self._standing, *hearing)
         self._orders = Orders(child.send, child.kill, equipment.graces)
         self._outbox = Outbox(service, attempt_id, fence, Backlog(equipment.backlog), place.committed)
         self._tail = Tail()
@@ -260,6 +261,8 @@ class Keeper:
             case Checkpointed():
                 self._progress(message.step)
                 committer.put(message)
+            case Kept():
+                committer.put(message)
             case Eventful():
                 self._outbox.put_event(message.happened())
             case Handled():
@@ -354,6 +357,9 @@ class Keeper:
         if beat.command == "drain":
             self._on_drain()
         self._orders.give(beat.command, save=beat.save, sequence=beat.sequence)
+
+    def _take_profile(self, window: Window) -> None:
+        self._orders.profile(window.num_steps, memory=window.memory)
 
     def _condemn(self, error: JobError) -> None:
         """End the attempt as failed, whatever the child may say later."""

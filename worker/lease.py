@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from jobs.protocol import Beat, Heartbeat
+from jobs.protocol import Beat, Heartbeat, Window
 from jobs.states import Phase
 from worker.api import Refused, Service, Unreachable
 from worker.backoff import Backoff
@@ -30,6 +30,7 @@ class Standing:
 
     Attributes:
         handled: sequence of the last command carried out.
+        profiled: sequence of the last trace that was passed on.
         seconds: by phase, as its child last told.
     """
 
@@ -37,6 +38,7 @@ class Standing:
     phase: Phase = Phase.ASSIGNED
     last_step_at: str | None = None
     handled: int = 0
+    profiled: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     _told_at: float = 0.0
 
@@ -71,6 +73,7 @@ class Lease:
         attempt_id, fence, lease_seconds: as claimed.
         standing: what to tell; read at each beat.
         on_command: called with each answer that asks for something, once for each sequence.
+        on_profile: called with each trace that is wanted, once for each sequence.
         clock: monotonic seconds.
     """
 
@@ -82,6 +85,7 @@ class Lease:
         lease_seconds: float,
         standing: Standing,
         on_command: Callable[[Beat], None],
+        on_profile: Callable[[Window], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
@@ -90,6 +94,7 @@ class Lease:
         self._lease_seconds = lease_seconds
         self._standing = standing
         self._on_command = on_command
+        self._on_profile = on_profile
         self._clock = clock
         self._expires_at = clock() + lease_seconds
         self._sequence = 0
@@ -137,6 +142,7 @@ class Lease:
                 phase=standing.phase,
                 last_step_at=standing.last_step_at,
                 handled=standing.handled,
+                profiled=standing.profiled,
                 seconds=standing.seconds,
             ),
         )
@@ -146,6 +152,9 @@ class Lease:
         if beat.command != "continue" and beat.sequence > self._sequence:
             self._sequence = beat.sequence
             self._on_command(beat)
+        if beat.profile is not None and beat.profile.sequence > standing.profiled:
+            standing.profiled = beat.profile.sequence
+            self._on_profile(beat.profile)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -72,6 +72,19 @@ class Checkpointed(Document):
     outputs: list[RelativePath] = Field(default_factory=list[str])
 
 
+class Kept(Document):
+    """Files of the folder of outputs that are whole, to be listed, with the event that tells of them."""
+
+    type: Literal["artifacts"]
+    paths: list[RelativePath]
+    event: Annotated[str, Field(max_length=100)]
+    data: dict[str, Json] = Field(default_factory=dict[str, Json])
+
+    def happened(self) -> Happened:
+        """The event as the service hears it."""
+        return Happened(type=self.event, data=self.data)
+
+
 class Eventful(Document):
     """Something to be told among the job's events."""
 
@@ -103,7 +116,7 @@ class End(Document):
     artifacts: list[RelativePath] = Field(default_factory=list[str])
 
 
-Heard = Devices | Phased | Progress | Metrics | Checkpointed | Eventful | Handled | End
+Heard = Devices | Phased | Progress | Metrics | Checkpointed | Kept | Eventful | Handled | End
 
 _READER: TypeAdapter[Heard] = TypeAdapter(Annotated[Heard, Field(discriminator="type")])
 

@@ -80,14 +80,15 @@ class Orders:
         if command in ENDING_OF and not self._outranks(command):
             return
         message = {"type": "command", "command": command, "save": save}
-        if self._begun:
-            self._send(message)
-        else:
-            self._waiting.append(message)
+        self._pass_on(message)
         if command in ENDING_OF:
             self.stop = command
             self.stopping.set()
             self._allow(self._graces.react_seconds)
+
+    def profile(self, num_steps: int, *, memory: bool) -> None:
+        """Pass on that a trace is wanted, whatever else is to be done; before `begin` it waits."""
+        self._pass_on({"type": "profile", "num_steps": num_steps, "memory": memory})
 
     def hurry(self) -> None:
         """The agent itself has little time: signs of life gain the child none."""
@@ -114,6 +115,12 @@ class Orders:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _pass_on(self, message: dict[str, Any]) -> None:
+        if self._begun:
+            self._send(message)
+        else:
+            self._waiting.append(message)
 
     def _outranks(self, command: str) -> bool:
         return self.stop is None or RANKS.index(command) > RANKS.index(self.stop)

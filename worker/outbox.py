@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from jobs.protocol import Committed, Happened, Report, Series
+from jobs.protocol import Committed, File, Happened, Report, Series
 from worker.api import Service
 from worker.backlog import Backlog
 from worker.backoff import persist
@@ -49,6 +49,7 @@ class Draft:
     )
     logs: list[str] = field(default_factory=list[str])
     checkpoints: list[Committed] = field(default_factory=list[Committed])
+    artifacts: list[File] = field(default_factory=list[File])
     events: list[Happened] = field(default_factory=list[Happened])
     points: int = 0
     characters: int = 0
@@ -56,7 +57,7 @@ class Draft:
     @property
     def empty(self) -> bool:
         """Whether nothing has been put in."""
-        return not (self.columns or self.logs or self.checkpoints or self.events)
+        return not (self.columns or self.logs or self.checkpoints or self.artifacts or self.events)
 
     @property
     def full(self) -> bool:
@@ -83,7 +84,13 @@ class Draft:
             for (name, labels), column in self.columns.items()
         ]
         report = Report(
-            fence=fence, batch=batch, series=series, logs="".join(self.logs), checkpoints=self.checkpoints, events=self.events
+            fence=fence,
+            batch=batch,
+            series=series,
+            logs="".join(self.logs),
+            checkpoints=self.checkpoints,
+            artifacts=self.artifacts,
+            events=self.events,
         )
         return report.model_dump_json().encode()
 
@@ -138,6 +145,11 @@ class Outbox:
         """Put an event."""
         self._draft.events.append(happened)
         self._put()
+
+    def put_artifacts(self, files: Sequence[File], happened: Happened) -> None:
+        """Put files that are to be listed, with the event that tells of them."""
+        self._draft.artifacts.extend(files)
+        self.put_event(happened)
 
     def put_checkpoint(self, committed: Committed) -> None:
         """Put a checkpoint, which goes out at once."""

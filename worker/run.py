@@ -20,6 +20,7 @@ from worker.compilations import Compilations
 from worker.ledger import DATA_WAIT
 from worker.pace import Pace
 from worker.performance import performance
+from worker.profiling import Profiler
 from worker.talk import ENDING_OF, Abandoned, Talk
 
 BLOCKS_IN_FLIGHT = 2
@@ -47,6 +48,7 @@ class Run:
         saver: where states are kept.
         talk: to whom it reports.
         compilations: counts those that should not be.
+        profiler: traces windows of it.
         every_seconds: save also when so much time has passed since the last save.
     """
 
@@ -57,10 +59,11 @@ class Run:
         saver: Saver,
         talk: Talk,
         compilations: Compilations,
+        profiler: Profiler,
         every_seconds: float | None,
     ) -> None:
         self._program, self._outputs, self._saver, self._talk = program, outputs, saver, talk
-        self._compilations = compilations
+        self._compilations, self._profiler = compilations, profiler
         self._pace = Pace(talk.event)
         self._every_seconds = every_seconds
         self._flight: deque[Block] = deque()
@@ -82,10 +85,12 @@ class Run:
                 return self._finish(state, done)
             if talk.command in ENDING_OF:
                 self._settle(0)
+                self._profiler.close(state.step)
                 self._secure(state)
                 return End(ENDING_OF[talk.command], state.step)
             talk.handled()
             talk.enter(program.phase(state), state.step)
+            self._profiler.look(state.step, lambda: self._settle(0))
             if self._fetch(state):
                 before = state.step
                 state, block = program.advance(state)
@@ -202,6 +207,7 @@ class Run:
 
     def _finish(self, state: State, stopped_by: str) -> End:
         self._settle(0)
+        self._profiler.close(state.step)
         self._talk.enter("finalizing", state.step)
         self._talk.send({"type": "progress", "step": state.step})
         result, artifacts = self._program.result(state, self._outputs, stopped_by)

@@ -49,6 +49,7 @@ class Talk:
         self._out: deque[Message | Measurement | None] = deque()
         self._urgent = threading.Event()
         self._command: Message | None = None
+        self._profile: Message | None = None
         self._interruptible_at: int | None = None
         self._waits = False
         self._lock = threading.Lock()
@@ -120,6 +121,11 @@ class Talk:
             self.send({"type": "handled", "command": self._command["command"]})
             self._command = None
 
+    def asked_profile(self) -> Message | None:
+        """The trace that is wanted of the running job; it is told once."""
+        asked, self._profile = self._profile, None
+        return asked
+
     @contextmanager
     def interruptible(self, step: int) -> Iterator[None]:
         """While inside, a command that ends the attempt ends the process at once.
@@ -153,6 +159,9 @@ class Talk:
 
     def _hear(self) -> None:
         for message in self._channel.receive():
+            if message["type"] == "profile":
+                self._profile = message
+                continue
             with self._lock:
                 self._command = message
                 self._leave_if_told()

@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "cancel", "meshyard cancel @last", "meshyard cancel char-lm --no-checkpoint", panel=steer)(cancel)
     command(app, "pause", "meshyard pause char-lm", "meshyard pause @last -o json", panel=steer)(pause)
     command(app, "resume", "meshyard resume char-lm", "meshyard resume @last -o json", panel=steer)(resume)
+    command(app, "profile", "meshyard profile @last", "meshyard profile char-lm --steps 20", panel=steer)(profile)
     command(app, "retry", "meshyard retry char-lm", "meshyard watch $(meshyard retry char-lm -o id)", panel=steer)(retry)
     command(app, "rm", "meshyard rm char-lm", "meshyard rm @last --yes", panel=steer)(rm)
 
@@ -70,6 +71,16 @@ def pause(session: Session, job: JobArgument, no_checkpoint: NoCheckpointOption 
 def resume(session: Session, job: JobArgument) -> Answer:
     """Queue a paused job again; it goes on from its newest checkpoint."""
     return _steered(session.client.jobs.resume(resolve_one(session.client, job)))
+
+
+def profile(
+    session: Session,
+    job: JobArgument,
+    steps: Annotated[int, typer.Option("--steps", min=1, max=1000, help="Steps to trace, or draws of each chain.")] = 5,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Without a profile of the devices' memory.")] = False,
+) -> Answer:
+    """Trace the next steps of a running job; `meshyard artifacts` lists the traces."""
+    return _steered(session.client.jobs.profile(resolve_one(session.client, job), num_steps=steps, memory=not no_memory))
 
 
 def retry(session: Session, job: JobArgument) -> Answer:

@@ -120,6 +120,12 @@ def checkpoint(job: JobRef) -> Flow[Job]:
     return (yield from _steer(job, "checkpoint"))
 
 
+def profile(job: JobRef, *, num_steps: int = 5, memory: bool = True) -> Flow[Job]:
+    """Have a running job trace its next steps; the traces become artifacts. `memory`: tell of the devices' memory too."""
+    wanted = {"num_steps": num_steps, "memory": memory}
+    return (yield from fetch(Job, with_json("POST", job_path(job, "profile"), wanted)))
+
+
 def retry(job: JobRef, idempotency_key: str | None = None) -> Flow[Job]:
     """Make a new job that does what an ended one should have done: from its last checkpoint on, unless it succeeded."""
     return (yield from fetch(Job, Request("POST", job_path(job, "retry"), headers=_key(idempotency_key))))

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from jobs.errors import Issue
-from jobs.protocol import Beat, Command, Happened, Heartbeat, Report, Taken
+from jobs.protocol import Beat, Command, Happened, Heartbeat, Report, Taken, Window
 from jobs.states import Status
 from service.db.queries import attempts, jobs, workers
-from service.domain import checkpoints, logs, metrics
+from service.domain import artifacts, checkpoints, logs, metrics
 from service.domain.endings import DEADLINE
 from service.domain.errors import Invalid, NotFound, Superseded
 from service.domain.instants import microseconds
@@ -50,7 +50,16 @@ def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
         sequence=job.command_sequence,
         save=job.command_save,
         lease_seconds=change.context.settings.lease_seconds,
+        profile=_wanted_profile(change, job, beat.profiled),
     )
+
+
+def _wanted_profile(change: Change, job: Row[Any], profiled: int) -> Window | None:
+    """The trace that is wanted; one that the attempt has heard of is wanted no more."""
+    if job.profile is None or job.profile["sequence"] > profiled:
+        return None if job.profile is None else Window(**job.profile)
+    jobs.change(change.connection, job.id, {"profile": None})
+    return None
 
 
 def refusal(attempt: Row[Any] | None) -> NotFound | Superseded:
@@ -93,6 +102,8 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
         logs.append(change.connection, job.id, attempt_id, batch.logs)
     for committed in batch.checkpoints:
         checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
+    if batch.artifacts:
+        artifacts.keep(change.write, change.context, job, attempt, batch.artifacts, attempt.storage == "file")
     for event in batch.events:
         change.tell(job.id, event.type, event.data)
     attempts.change(change.connection, attempt_id, {"report_batch": batch.batch})

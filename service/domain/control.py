@@ -82,6 +82,30 @@ def checkpoint(change: Change, project: str, job_id: str) -> Row[Any]:
     return jobs.change(change.connection, job_id, _order(job, "checkpoint", save=True))
 
 
+def profile(change: Change, project: str, job_id: str, num_steps: int, *, memory: bool) -> Row[Any]:
+    """Ask the running attempt to trace its next steps. Asking again before it has begun changes nothing.
+
+    Args:
+        change: the change this is part of.
+        project: the caller's.
+        job_id: the job.
+        num_steps: how many steps, or transitions of every chain.
+        memory: whether to say too what lies in the devices' memory.
+
+    Raises:
+        NotFound: no such job.
+        IllegalTransition: it is not running.
+    """
+    job = locked(change, project, job_id)
+    if job.status != Status.RUNNING:
+        raise IllegalTransition(f"Only a running job can be traced; this one is {job.status}.", job.status)
+    if job.profile is not None:
+        return job
+    change.tell(job_id, "profile.requested", {"num_steps": num_steps, "memory": memory})
+    # The instant is a sequence that only goes up, whichever attempt hears it.
+    return jobs.change(change.connection, job_id, {"profile": {"sequence": change.now, "num_steps": num_steps, "memory": memory}})
+
+
 def drain(change: Change, job_id: str) -> None:
     """Ask the attempt of a running job to save and hand the job back, because its worker is going."""
     job = jobs.lock(change.connection, None, job_id)

@@ -82,7 +82,7 @@ def move(
 
 def _settled(change: Change, target: Status) -> dict[str, Any]:
     """The columns that a status fixes by itself."""
-    free: dict[str, Any] = {"attempt_id": None, "command": None, "phase": None}
+    free: dict[str, Any] = {"attempt_id": None, "command": None, "phase": None, "profile": None}
     if target == Status.QUEUED:
         change.wake(QUEUE)
         return free | {"phase": Phase.WAITING_CAPACITY.value, "queued_at": change.now, "available_at": change.now}

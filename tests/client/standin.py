@@ -192,7 +192,7 @@ async def steer(world: World, request: Request) -> Response:
         return JSONResponse(world.add(parent={"job": job["id"], "relation": word}), 201)
     if job["status"] in TERMINAL:
         return problem(409, "illegal_transition", f"The job is {job['status']}.", current_status=job["status"])
-    job["status"] = {"cancel": "cancelled", "pause": "paused", "resume": "queued", "checkpoint": job["status"]}[word]
+    job["status"] = {"cancel": "cancelled", "pause": "paused", "resume": "queued"}.get(word, job["status"])
     return JSONResponse(job, 202)
 
 

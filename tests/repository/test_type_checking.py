@@ -4,7 +4,7 @@ from tests.repository.project import ROOT, project_file
 
 CHILD_SIDE = {
     *("attempt.py", "checkpoint.py", "child_main.py", "compilations.py", "devices.py", "ledger.py"),
-    *("memory.py", "nonfinite.py", "pace.py", "performance.py", "run.py", "talk.py"),
+    *("memory.py", "nonfinite.py", "pace.py", "performance.py", "profiling.py", "run.py", "talk.py"),
 }
 
 

@@ -36,7 +36,7 @@ def expire(context: Context) -> None:
 def test_a_beat_tells_where_the_attempt_stands(api: Api):
     attempt = claimed(api)
     reply = attempt.beat(12, "warmup", last_step_at="2026-01-01T00:00:00.000000Z")
-    assert reply.json() == {"command": "continue", "sequence": 0, "save": True, "lease_seconds": 15.0}
+    assert reply.json() == {"command": "continue", "sequence": 0, "save": True, "lease_seconds": 15.0, "profile": None}
     job = api.job(attempt.job_id)
     assert (job["phase"], job["progress"]["step"], job["attempt"]) == ("warmup", 12, 1)
     shown = attempts(api, attempt.job_id)[0]
@@ -58,7 +58,7 @@ def test_a_beat_brings_a_command_until_it_is_handled(api: Api, verb: str, comman
     attempt = claimed(api)
     api.post(f"/v1/jobs/{attempt.job_id}/{verb}")
     for _ in range(2):
-        assert attempt.beat(1).json() == {"command": command, "sequence": 1, "save": True, "lease_seconds": 15.0}
+        assert attempt.beat(1).json() == {"command": command, "sequence": 1, "save": True, "lease_seconds": 15.0, "profile": None}
     assert attempt.beat(1, handled=1).json()["command"] == "continue"
 
 
@@ -234,6 +234,43 @@ def test_the_time_of_steps_that_no_checkpoint_kept_is_lost_and_the_sum_stays(api
     assert seconds == {"compiling": 1.0, "warmup": 0.0, "sampling": 0.0, "lost_after_restart": 4.0}
     assert without_lost(told, 80, 20) == {"compiling": 1.0, "warmup": 2.25, "sampling": 0.75, "lost_after_restart": 1.0}
     assert without_lost(told, 80, 0) == told
+
+
+def test_a_trace_is_asked_of_a_running_job_until_its_attempt_has_heard_of_it(api: Api):
+    attempt = claimed(api)
+    path = f"/v1/jobs/{attempt.job_id}/profile"
+    assert api.post(path, json={"num_steps": 7}).status_code == 202
+    for again in ({"json": {"num_steps": 9, "memory": False}}, {}):
+        assert api.post(path, **again).status_code == 202  # one is on its way
+    wanted = attempt.beat(1).json()["profile"]
+    assert (wanted["num_steps"], wanted["memory"]) == (7, True)
+    assert attempt.beat(1).json()["profile"] == wanted
+    assert attempt.beat(1, profiled=wanted["sequence"]).json()["profile"] is None
+    assert attempt.beat(1).json()["profile"] is None
+    assert api.told(attempt.job_id).count("profile.requested") == 1
+    assert api.post(path).status_code == 202
+    later = attempt.beat(1, profiled=wanted["sequence"]).json()["profile"]
+    assert (later["num_steps"], later["sequence"] > wanted["sequence"]) == (5, True)
+
+
+def test_a_trace_stands_beside_a_command(api: Api):
+    attempt = claimed(api)
+    api.post(f"/v1/jobs/{attempt.job_id}/checkpoint")
+    api.post(f"/v1/jobs/{attempt.job_id}/profile")
+    beat = attempt.beat(1).json()
+    assert (beat["command"], beat["profile"]["num_steps"]) == ("checkpoint", 5)
+
+
+def test_only_a_running_job_can_be_traced(api: Api):
+    job = api.submit()["id"]
+    document = assert_problem(api.post(f"/v1/jobs/{job}/profile", json={"num_steps": 5}), 409)
+    assert document["current_status"] == "queued"
+    attempt = api.worker().claim()
+    for body, pointer in (({"num_steps": 0}, "/num_steps"), ({"num_steps": 1001}, "/num_steps"), ({"steps": 5}, "/steps")):
+        document = assert_problem(api.post(f"/v1/jobs/{job}/profile", json=body), 422)
+        assert [error["pointer"] for error in document["errors"]] == [pointer]
+    attempt.finish("succeeded", 100)
+    assert assert_problem(api.post(f"/v1/jobs/{job}/profile"), 409)["current_status"] == "succeeded"
 
 
 def test_a_claim_sweeps_by_itself(start, context: Context):

@@ -17,6 +17,7 @@ The verbs:
     checkpoint STEP PATHS   write a checkpoint and tell of it, with these outputs
     obey                    carry commands out until one ends the attempt
     await COMMAND           read commands until this one comes
+    trace PATH              wait until a trace is wanted, write it, and have it listed
     ignore                  do nothing for ever
     hold                    hold the interpreter for ever
     spawn                   start a process that never ends, and print its number
@@ -147,6 +148,12 @@ class FakeChild:
         for message in self._heard:
             if message["command"] == command:
                 return
+
+    def do_trace(self, path: str) -> None:
+        wanted = next(message for message in self._heard if message["type"] == "profile")
+        self.do_output(path, json.dumps(wanted))
+        event = {"event": "profile.finished", "data": {"step": self._step}}
+        self.do_send({"type": "artifacts", "paths": [path], **event})
 
     def do_ignore(self) -> None:
         threading.Event().wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -53,6 +54,20 @@ def test_a_job_runs_to_its_end(real, start):
     assert real.content(f"/v1/jobs/{job}/artifacts/draws/1.txt") == b"one"
     assert real.content(f"/v1/jobs/{job}/artifacts/a.nc") == b"A"
     assert set(real.attempts(job)[0]["seconds"]) == {"assigned", "training", "finalizing"}
+
+
+def test_a_trace_that_is_asked_for_is_listed_while_the_job_runs(real, start):
+    job = real.submit([["steps", 1, 3], ["print", "waiting"], ["trace", "profile/3/trace.pb"], ["obey"]])
+    start()
+    waiting(real, job)
+    real.post(f"/v1/jobs/{job}/profile", {"num_steps": 7, "memory": False})
+    until(lambda: "profile.finished" in real.events(job))
+    assert json.loads(real.content(f"/v1/jobs/{job}/artifacts/profile/3/trace.pb")) == {
+        "type": "profile", "num_steps": 7, "memory": False,
+    }  # fmt: skip
+    real.post(f"/v1/jobs/{job}/cancel")
+    real.until_status(job, "cancelled")
+    assert real.events(job).count("profile.requested") == 1
 
 
 def test_a_killed_child_is_followed_by_another_that_resumes(real, start):

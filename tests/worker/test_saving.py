@@ -20,6 +20,7 @@ from jobs.programs.program import Block, State
 from worker.checkpoint import Failure, Saver, remedy
 from worker.compilations import Compilations
 from worker.ledger import Ledger
+from worker.profiling import Profiler
 from worker.run import End, Run
 
 TOTAL, EVERY = 12, 4
@@ -84,7 +85,14 @@ class Listener:
 
     def ignore(self, *_: Any) -> None: ...
 
-    enter = send = measure = handled = reached = ignore
+    enter = send = measure = handled = reached = asked_profile = ignore
+
+
+def loop(program: Any, outputs: Outputs, saver: Saver, talk: Any) -> Run:
+    """The loop, which nobody wants traced."""
+    return Run(
+        program, outputs, saver, talk, Compilations(lambda: "training", talk.event), Profiler(None, outputs.folder, talk), None
+    )
 
 
 class Bench:
@@ -102,7 +110,7 @@ class Bench:
         program: Any = Counting(saver, lambda step: damage() if step == breaks_at else None)
         try:
             return (
-                Run(program, self.outputs, saver, talk, Compilations(lambda: "training", talk.event), None).go(program.init()),
+                loop(program, self.outputs, saver, talk).go(program.init()),
                 talk,
                 "",
             )
@@ -167,10 +175,7 @@ def test_a_save_that_fails_long_after_another_is_tried_again_too(bench: Bench, f
     saver = Saver(bench.folder, lambda step, _: bench.durable.append(step), {"kind": "test"})
     talk: Any = Listener(twice.mend)
     program: Any = Counting(saver, lambda step: full_disk.damage() if step in (2, 7) else None)
-    assert (
-        Run(program, bench.outputs, saver, talk, Compilations(lambda: "training", talk.event), None).go(program.init()).ending
-        == "succeeded"
-    )
+    assert loop(program, bench.outputs, saver, talk).go(program.init()).ending == "succeeded"
     saver.close()
     assert (twice.mended, bench.durable) == (2, [5, 9, 12])
 

@@ -32,16 +32,16 @@ def test_a_loss_that_diverges_is_traced_to_what_made_it_so(tmp_path: Path) -> No
     assert "Lower the learning rate" in error["message"]
 
 
-def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
+def test_a_bad_row_is_named(tmp_path: Path) -> None:
     path = specs.write_pictures(tmp_path / "pictures.npz")
     with np.load(path) as archive:
         x, y = archive["x"], archive["y"]
     x[37, 2, 2, 0] = np.nan
     np.savez(path, x=x, y=y)
-    document = specs.pictures(steps=40, checkpoint={"every_steps": 4})
-    error = failure(ChildProcess(tmp_path / "job", document, dataset=path))
-    assert (error["code"], error["param"]) == ("nan_loss", "/data/args/x")
-    assert "x of the samples 37." in error["message"]
+    error = failure(ChildProcess(tmp_path / "job", specs.pictures(steps=40), dataset=path))
+    assert error["code"] == "dataset_invalid"
+    assert (error["param"] or "").startswith("/data")
+    assert "in row 38" in error["message"]
 
 
 def test_a_model_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_is_asked_for_is_in_the_log(tmp_path: Path) -> None:
     assert "bytes on a device" in log
     assert "step 8 " in log
     assert "gradient mean" in log
-    assert "Compiling jit(_update)" in log
+    assert "Compiling jit(" in log
 
 
 def test_debug_nans_ends_where_the_first_one_arises(tmp_path: Path) -> None:
