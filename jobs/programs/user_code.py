@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jobs.errors import UserFault
-from jobs.programs.models.setting import Setting
 
 Named = Mapping[str, Any]
 Loss = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
@@ -43,7 +42,7 @@ def resolve(named: Named, pointer: str) -> Any:
     return found
 
 
-def build_own_model(model: dict[str, Any], _setting: Setting, rngs: nnx.Rngs) -> nnx.Module:
+def build_own_model(model: dict[str, Any], _setting: Any, rngs: nnx.Rngs) -> nnx.Module:
     """A fresh module of a user's own: `Net(**config, rngs=rngs)`.
 
     Raises:

@@ -98,6 +98,7 @@ def test_the_keys_are_the_same_in_every_state(api: Api):
         "code": "nan_loss",
         "message": "It broke.",
         "param": None,
+        "detail": None,
         "retryable": False,
         "fault": "user",
         "attempt_id": failing.id,

@@ -19,7 +19,7 @@ from tests.service.test_core_jobs import INSTANT, checkpointed
 
 WORKER = {
     *("object", "id", "status", "platform", "device_kind", "device_count", "memory_bytes", "slots", "labels", "versions"),
-    *("catalog_digest", "registered_at", "seen_at", "running"),
+    *("catalog_digest", "code", "registered_at", "seen_at", "running"),
 }
 
 
@@ -101,6 +101,7 @@ def test_a_claim_gives_everything_a_worker_needs(api: Api):
         "storage": {"type": "http"},
         "dataset": None,
         "beside": {},
+        "code": [],
         "resume": None,
     }
     shown = api.job(job["id"])
