@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec import models
 from jobs.spec.catalog import load
 from jobs.spec.checkpoint import TrainCheckpoint
 from jobs.spec.data import TrainData
@@ -15,6 +16,7 @@ from jobs.spec.pointers import join, listed, nearest, quoted
 from jobs.spec.stop import TrainStop
 
 Named = Mapping[str, Any]
+Fitted = dict[str, Any]
 STEP_FIGURES = ("param_norm", "update_norm")
 """Measured at every step where they are asked for: each takes another look at all parameters."""
 
@@ -32,7 +34,7 @@ def signed_outputs(loss: str) -> bool:
     return loss in _SIGNED
 
 
-def is_text(model: Named) -> bool:
+def is_text(model: Fitted) -> bool:
     """Whether a model learns from a text."""
     return model.get("context") is not None
 
@@ -60,7 +62,7 @@ def settle_measures(given: Sequence[str] | None, loss: Named, data: TrainData, *
     return [name for name in legal[:1] if name not in _VALUES] if data.evaluates else []
 
 
-def check_measures(given: Sequence[str] | None, loss: Named, model: Named, data: TrainData) -> Iterator[Issue]:
+def check_measures(given: Sequence[str] | None, loss: Named, model: Fitted, data: TrainData) -> Iterator[Issue]:
     """Metrics that do not exist, make no sense beside the loss, or would never be measured."""
     legal = (*legal_measures(loss, text=is_text(model)), *STEP_FIGURES)
     for at, name in enumerate(given or ()):
@@ -80,7 +82,7 @@ def check_measures(given: Sequence[str] | None, loss: Named, model: Named, data:
             yield from _faults_of_size(name, pointer, model, data)
 
 
-def watched(given: Sequence[str] | None, loss: Named, model: Named, data: TrainData, optimizer: dict[str, Any]) -> list[str]:
+def watched(given: Sequence[str] | None, loss: Named, model: Fitted, data: TrainData, optimizer: Fitted) -> list[str]:
     """The metrics that a job's rules may watch: those with a value at the steps that are evaluated or saved."""
     names = settle_measures(given, loss, data, text=is_text(model))
     evaluated = ["eval/loss", *(f"eval/{name}" for name in names if name not in STEP_FIGURES)] if data.evaluates else []
@@ -93,9 +95,9 @@ def check_rules(
     checkpoint: TrainCheckpoint,
     given: Sequence[str] | None,
     loss: Named,
-    model: Named,
+    model: Fitted,
     data: TrainData,
-    optimizer: dict[str, Any],
+    optimizer: Fitted,
 ) -> Iterator[Issue]:
     """Rules that watch a metric which the job will never report."""
     legal = watched(given, loss, model, data, optimizer)
@@ -114,8 +116,9 @@ def check_rules(
             yield Issue(pointer, "unknown_value", f"unknown metric {quoted(metric)}; {nearest(metric, legal)}")
 
 
-def _faults_of_size(name: str, pointer: str, model: Named, data: TrainData) -> Iterator[Issue]:
-    outputs = model.get("out_features", model.get("vocab_size"))
+def _faults_of_size(name: str, pointer: str, model: Fitted, data: TrainData) -> Iterator[Issue]:
+    found = models.outputs(model)
+    outputs = model.get("vocab_size") if found is None else found[0]
     if name == "top_5_accuracy" and outputs is not None and outputs <= _TOP:
         yield Issue(pointer, "no_effect", f"is always 1 with {outputs} outputs: use accuracy")
     if name == "bits_per_byte" and data.tokenizer not in (None, "bytes"):
