@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from jobs.errors import MeshyardError
 from worker.api import Refused, Service, Unreachable
+from worker.caches import Caches
 from worker.child import Launcher, clean_environment
 from worker.claims import Claims
 from worker.containment import Containment, explore
@@ -159,6 +160,7 @@ class Agent:
             containment=containment,
             digests=digests,
             datasets=Datasets(room.datasets, digests),
+            caches=Caches(room.kept(self._settings.slots), self._settings.cache_gib * 2**30),
             graces=self._programs.graces,
             virtual=self._settings.cpu_devices is not None,
             numbers=numbers(found, os.environ, self._settings.slots),

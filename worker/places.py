@@ -264,6 +264,7 @@ class Datasets:
         path = self._folder / dataset.sha256
         async with self._locks.setdefault(dataset.sha256, asyncio.Lock()):
             if path.exists() and await self._digests.of(path) == dataset.sha256:
+                os.utime(path)  # it is in use: what is kept for later jobs goes by that
                 return path
             expected = File(path=dataset.sha256, bytes=dataset.bytes, sha256=dataset.sha256)
             try:

@@ -69,6 +69,10 @@ class Room:
         """The compiled programs of a slot, whose children come one after another."""
         return self._made("compile-cache", str(slot))
 
+    def kept(self, slots: int) -> list[Path]:
+        """The folders of what is kept for later jobs."""
+        return [self.datasets, self.encoded, *(self.compile_cache(slot) for slot in range(slots))]
+
     def close(self) -> None:
         """Let another process have it."""
         self._lock.close()

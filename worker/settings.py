@@ -33,6 +33,7 @@ class Settings:
         slots: jobs to run at once; each slot owns an equal share of the devices.
         work_dir: scratch files, downloaded data and compile caches.
         platform: JAX platform to use (`cpu`, `cuda`, `tpu`); None lets JAX choose.
+        cache_gib: most that data and compiled programs kept for later jobs may take together.
         artifact_root: where this machine sees the service's artifact folder, if elsewhere than the service does.
         code: whether to run code of users: `off`, `on` where this machine can contain it, `uncontained` even where it cannot.
         code_memory_gib: what the processes of one job with such code may have; None for a slot's share of the memory, less a fifth.
@@ -48,6 +49,7 @@ class Settings:
     work_dir: Path = DEFAULT_WORK_DIR
     platform: str | None = None
     artifact_root: Path | None = None
+    cache_gib: float = 50.0
     code: str = "off"
     code_memory_gib: float | None = None
     code_start_seconds: float = 600.0
@@ -112,7 +114,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     found: dict[str, Any] = {name: given[name] for name in ("server", "api_key", "platform", "code") if name in given}
     found |= {name: _integer(name, given[name]) for name in ("cpu_devices", "slots") if name in given}
     found |= {name: Path(given[name]).expanduser() for name in ("work_dir", "artifact_root") if name in given}
-    limits = ("code_memory_gib", "code_start_seconds", "code_wall_seconds")
+    limits = ("cache_gib", "code_memory_gib", "code_start_seconds", "code_wall_seconds")
     found |= {name: _positive(name, given[name]) for name in limits if name in given}
     if "labels" in given:
         found["labels"] = parse_labels([given["labels"]])

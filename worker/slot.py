@@ -16,6 +16,7 @@ from pathlib import Path
 from jobs.protocol import Assignment, FileStorage
 from worker.api import Service
 from worker.backoff import Backoff
+from worker.caches import Caches
 from worker.cell import Cell
 from worker.child import Child, Launcher
 from worker.containment import Containment
@@ -41,6 +42,7 @@ class Workshop:
         containment: how code of users is contained here.
         digests: of data files seen before.
         datasets: downloaded data.
+        caches: what is kept for later jobs.
         graces: how long children may take over things.
         virtual: whether the devices are virtual CPU devices, made by each child for itself.
         numbers: what the system calls each device, where a device belongs to one process at a time and a child must be told which
@@ -54,6 +56,7 @@ class Workshop:
     containment: Containment
     digests: Digests
     datasets: Datasets
+    caches: Caches
     graces: Graces
     virtual: bool
     numbers: list[int] | None
@@ -101,6 +104,11 @@ class Slot:
 
     async def run(self, assignment: Assignment) -> None:
         """Run an attempt, from its claim to its finish."""
+        with self._workshop.caches.in_use():
+            await self._run(assignment)
+        await asyncio.to_thread(self._workshop.caches.evict)
+
+    async def _run(self, assignment: Assignment) -> None:
         workshop = self._workshop
         scratch = workshop.room.scratch(assignment.attempt_id)
         try:

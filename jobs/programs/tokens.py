@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,6 +267,7 @@ def _read_back(folder: Path) -> Tokens | None:
     try:
         if json.loads((folder / MANIFEST).read_text()) != {name: _digest(folder / name) for name in (VALUES, STARTS)}:
             return None
+        os.utime(folder)  # it is in use: what a worker keeps for later jobs goes by that
         return Tokens(np.load(folder / VALUES, mmap_mode="r"), np.load(folder / STARTS))
     except (OSError, ValueError):
         return None

@@ -39,6 +39,10 @@ DevicesOption = Annotated[int | None, _option("--cpu-devices", "Make so many vir
 LabelsOption = Annotated[list[str] | None, _option("--labels", "What jobs may ask for; repeatable.", "LABELS", metavar="K=V")]
 SlotsOption = Annotated[int | None, _option("--slots", "Jobs to run at once, sharing the devices.", "SLOTS", min=1)]
 WorkDirOption = Annotated[Path | None, _option("--work-dir", "Scratch files and compile cache.", "WORK_DIR")]
+CacheOption = Annotated[
+    float | None,
+    _option("--cache-gib", "Most that data and compiled programs kept for later jobs may take (50).", "CACHE_GIB", min=0),
+]
 PlatformOption = Annotated[str | None, _option("--platform", "cpu, cuda or tpu; by default what JAX finds.", "PLATFORM")]
 
 CodeOption = Annotated[
@@ -97,12 +101,14 @@ def work(  # noqa: PLR0913, PLR0917 - every flag of the process
     labels: LabelsOption = None,
     slots: SlotsOption = None,
     work_dir: WorkDirOption = None,
+    cache_gib: CacheOption = None,
     platform: PlatformOption = None,
     artifact_root: RootOption = None,
     code: CodeOption = None,
 ) -> int:
     """Run a worker: claim jobs and carry them out on this machine's devices."""
     given = {"server": server, "api_key": api_key, "cpu_devices": cpu_devices, "slots": slots, "work_dir": work_dir, "code": code}
+    given |= {"cache_gib": cache_gib}
 
     def body() -> int:
         from worker.agent import work
@@ -122,6 +128,7 @@ def up(  # noqa: PLR0913, PLR0917 - every flag of both processes
     slots: SlotsOption = None,
     labels: LabelsOption = None,
     work_dir: WorkDirOption = None,
+    cache_gib: CacheOption = None,
     platform: PlatformOption = None,
     lease_seconds: LeaseOption = None,
     code: CodeOption = None,
@@ -131,7 +138,14 @@ def up(  # noqa: PLR0913, PLR0917 - every flag of both processes
 
     # Flags travel to both as environment: a key among them stays out of the list of processes.
     shared = {"HOST": host, "PORT": port, "DATABASE_URL": database_url, "ARTIFACT_ROOT": artifact_root, "API_KEY": api_key}
-    own = {"CPU_DEVICES": cpu_devices, "SLOTS": slots, "WORK_DIR": work_dir, "PLATFORM": platform, "LEASE_SECONDS": lease_seconds}
+    own: dict[str, Any] = {
+        "CACHE_GIB": cache_gib,
+        "CPU_DEVICES": cpu_devices,
+        "SLOTS": slots,
+        "WORK_DIR": work_dir,
+        "PLATFORM": platform,
+        "LEASE_SECONDS": lease_seconds,
+    }
     given = {**shared, **own, "CODE": code, "LABELS": ",".join(labels) if labels else None}
     environment = {**os.environ, **{f"MESHYARD_{name}": str(value) for name, value in given.items() if value is not None}}
     return _run("service", Pair(environment).run)
