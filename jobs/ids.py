@@ -7,7 +7,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-KINDS: tuple[str, ...] = ("job", "att", "ds", "code", "evt", "wrk", "req", "grp", "key", "prj")
+KINDS: tuple[str, ...] = ("job", "att", "ds", "code", "evt", "wrk", "req", "grp", "key", "prj", "pre")
 
 
 def new_id(kind: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from jobs.preflight import Findings
 from jobs.spec.profile import WindowLength
 from jobs.spec.strict import Document, Json, Name, Sha256, Text
 from jobs.states import Phase
@@ -21,6 +22,9 @@ Size = Annotated[int, Field(ge=0, lt=2**53)]
 RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00\\]+$")]
 
 Command = Literal["continue", "checkpoint", "pause", "cancel", "drain"]
+Level = Literal["shapes", "compile"]
+"""How deep a worker looks at a spec before any of it runs: shapes alone, or lowered and compiled for the mesh."""
+Take = Literal["attempt", "compile", "shapes"]
 Ending = Literal["succeeded", "failed", "paused", "cancelled", "released"]
 """How an attempt ended. `released`: handed back unfinished (drain, preemption); the job goes on elsewhere."""
 
@@ -66,11 +70,15 @@ class Registered(Document):
 
 
 class Claim(Document):
-    """`POST /v1/workers/{id}/claim`: ask for an attempt, waiting up to `wait_seconds` for one."""
+    """`POST /v1/workers/{id}/claim`: ask for work, waiting up to `wait_seconds` for some.
+
+    `takes`: what the worker can use just now. A preflight (`compile`, `shapes`) comes before an attempt: somebody waits for it.
+    """
 
     devices: Annotated[int, Field(ge=1, le=100_000)]
     wait_seconds: Annotated[float, Field(ge=0, le=60)] = 20.0
     probe_token: Name | None = None
+    takes: list[Take] = Field(default_factory=lambda: list[Take](["attempt"]), min_length=1, max_length=3)
 
 
 class FileStorage(Document):
@@ -145,6 +153,31 @@ class Assignment(Document):
     code: list[Code] = Field(default_factory=list[Code])
     """Bundles that the job's model and loss come from."""
     resume: Resume | None
+
+
+class Preflight(Document):
+    """Another answer to `Claim`: a spec to look at for somebody who waits. Nothing of it is run.
+
+    `assignment` is what an attempt at the job would be given, its ids those of the preflight; its fence counts the tries. A try may
+    take `seconds`.
+    """
+
+    preflight_id: Name
+    seconds: float
+    level: Level
+    assignment: Assignment
+
+
+class PreflightBeat(Document):
+    """`POST /v1/preflights/{id}/heartbeat`: still at it."""
+
+    fence: Fence
+
+
+class PreflightKept(Document):
+    """Answer to `PreflightBeat` and `PreflightFinish`: the try is still wanted, and has so long until its next beat."""
+
+    lease_seconds: float
 
 
 class Heartbeat(Document):
@@ -258,6 +291,17 @@ class Finish(Document):
     result: dict[str, Json] | None = None
     artifacts: list[File] = Field(default_factory=list[File])
     """Relative to the attempt's `outputs` folder."""
+
+
+class PreflightFinish(Document):
+    """`POST /v1/preflights/{id}/finish`: what a look at a spec came to.
+
+    Either what was found, or why nothing could be: the spec's own fault, or one of the worker, after which another may try.
+    """
+
+    fence: Fence
+    found: Findings | None = None
+    error: Failure | None = None
 
 
 class Finished(Document):

@@ -33,6 +33,7 @@ from service.http import (
     logs,
     metrics,
     openapi,
+    preflights,
     problems,
     prometheus,
     stream,
@@ -47,7 +48,7 @@ from service.storage.local import LocalStore
 LOG = logging.getLogger(__name__)
 
 ROUTERS = (
-    *(jobs, control, events, stream, metrics, logs, checkpoints, files, artifacts),
+    *(jobs, preflights, control, events, stream, metrics, logs, checkpoints, files, artifacts),
     *(datasets, code, catalog, workers, leases, uploads, prometheus, health),
 )
 CLOSING = "closing"
@@ -77,6 +78,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
+    app.include_router(preflights.reports)
     openapi.install(app, needs_key=settings.api_key is not None)
     return app
 

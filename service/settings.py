@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     poll_seconds: Seconds = 1.0
     """How often a waiting long poll or stream looks at the database when no hint reaches it."""
 
+    preflight_wait_seconds: Seconds = 30.0
+    """How long a validation on a worker waits for one that is free."""
+
+    preflight_seconds: Seconds = 300.0
+    """How long a worker may take over one."""
+
     max_body_bytes: Bytes = 2 * MEBIBYTE
     max_report_bytes: Bytes = 32 * MEBIBYTE
     max_dataset_bytes: Bytes = 2048 * MEBIBYTE

@@ -12,12 +12,14 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from jobs.errors import MeshyardError
+from jobs.protocol import Preflight
 from worker.api import Refused, Service, Unreachable
 from worker.caches import Caches
 from worker.child import Launcher, clean_environment
@@ -138,7 +140,8 @@ class Agent:
             sys.stdout.write(f"meshyard worker {member.id} ready at {self._service.server}\n")
             sys.stdout.flush()
             workshop = self._workshop(room, membership, Launcher(self._programs.child, environment), found, containment)
-            await self._serve(membership, [Slot(number, ids, workshop, self.drain) for number, ids in enumerate(device_ids)])
+            slots = [Slot(number, ids, workshop, self.drain) for number, ids in enumerate(device_ids)]
+            await self._serve(membership, slots, Slot(len(slots), [], workshop, self.drain))
         finally:
             room.close()
 
@@ -163,23 +166,28 @@ class Agent:
             caches=Caches(room.kept(self._settings.slots), self._settings.cache_gib * 2**30),
             graces=self._programs.graces,
             virtual=self._settings.cpu_devices is not None,
+            is_cpu=found.platform == "cpu",
             numbers=numbers(found, os.environ, self._settings.slots),
         )
 
-    async def _serve(self, membership: Membership, slots: list[Slot]) -> None:
-        self._slots = slots
+    async def _serve(self, membership: Membership, slots: list[Slot], bystander: Slot) -> None:
+        """Work at every slot, and beside them where no device is needed."""
+        self._slots = [*slots, bystander]
         try:
             async with asyncio.TaskGroup() as group:
                 for slot in slots:
                     claims = Claims(self._service, membership, len(slot.device_ids), self.drain, self._may_claim)
-                    group.create_task(self._work_at(slot, claims))
+                    group.create_task(self._work_at(slot, partial(self._work_once, slot, claims)))
+                devices = sum(len(slot.device_ids) for slot in slots)
+                shapes = Claims(self._service, membership, devices, self.drain, self._may_claim, ("shapes",))
+                group.create_task(self._work_at(bystander, partial(self._look_once, slots, bystander, shapes)))
         finally:
-            await asyncio.gather(*(slot.close() for slot in slots))
+            await asyncio.gather(*(slot.close() for slot in self._slots))
 
-    async def _work_at(self, slot: Slot, claims: Claims) -> None:
+    async def _work_at(self, slot: Slot, once: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while not self._draining.is_set():
             try:
-                await self._work_once(slot, claims)
+                await once()
             except Exception:
                 # An edge: a fault of ours in one slot must not end the jobs of the others. The service requeues the job lost by it.
                 log.exception("slot %d", slot.number)
@@ -187,11 +195,22 @@ class Agent:
 
     async def _work_once(self, slot: Slot, claims: Claims) -> None:
         await self._unless_draining(slot.warm())
-        assignment = await self._unless_draining(claims.claim(), PARTING_SECONDS)
-        if assignment is not None:
-            log.info("claimed %s of %s", assignment.attempt_id, assignment.job_id)
-            await slot.run(assignment)
-            log.info("%s is over", assignment.attempt_id)
+        given = await self._unless_draining(claims.claim(), PARTING_SECONDS)
+        if isinstance(given, Preflight):
+            await slot.look(given)
+        elif given is not None:
+            log.info("claimed %s of %s", given.attempt_id, given.job_id)
+            await slot.run(given)
+            log.info("%s is over", given.attempt_id)
+
+    async def _look_once(self, slots: list[Slot], bystander: Slot, claims: Claims) -> None:
+        """Look at shapes while every slot is taken; an idle one would do it sooner, with the spare it has."""
+        if not all(slot.busy for slot in slots):
+            await self._unless_draining(asyncio.sleep(1.0))
+            return
+        given = await self._unless_draining(claims.claim(), PARTING_SECONDS)
+        if isinstance(given, Preflight):
+            await bystander.look(given)
 
     async def _unless_draining(self, work: Coroutine[Any, Any, T], parting_seconds: float = 0.0) -> T | None:
         """What `work` gives; None if it is broken off because the worker drains.

@@ -16,7 +16,23 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from jobs.errors import AttemptSuperseded, MeshyardError
-from jobs.protocol import Assignment, Beat, Claim, File, Finish, Finished, Heartbeat, Register, Registered, Taken, Uploaded
+from jobs.protocol import (
+    Assignment,
+    Beat,
+    Claim,
+    File,
+    Finish,
+    Finished,
+    Heartbeat,
+    Preflight,
+    PreflightBeat,
+    PreflightFinish,
+    PreflightKept,
+    Register,
+    Registered,
+    Taken,
+    Uploaded,
+)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -54,6 +70,12 @@ class Standing(BaseModel):
     status: str = "active"
 
 
+class Given(BaseModel):
+    """What tells the two answers to a claim apart."""
+
+    preflight_id: str | None = None
+
+
 class Service:
     """Calls of the workers' API, each tried once.
 
@@ -87,11 +109,23 @@ class Service:
         """Tell the service that this worker takes nothing more."""
         await self._request("POST", f"/v1/workers/{worker_id}/drain")
 
-    async def claim(self, worker_id: str, document: Claim) -> Assignment | None:
-        """Ask for an attempt; None when there is nothing to do."""
+    async def claim(self, worker_id: str, document: Claim) -> Assignment | Preflight | None:
+        """Ask for work; None when there is nothing to do."""
         path = f"/v1/workers/{worker_id}/claim"
         response = await self._request("POST", path, document, seconds=document.wait_seconds + ANSWER_SECONDS)
-        return None if response.status_code == 204 else _parsed(response, Assignment)
+        if response.status_code == 204:
+            return None
+        given = _parsed(response, Given)
+        return _parsed(response, Assignment if given.preflight_id is None else Preflight)
+
+    async def renew_preflight(self, preflight_id: str, fence: int) -> PreflightKept:
+        """Say that a spec is still being looked at. Raises AttemptSuperseded when nobody waits any more."""
+        path = f"/v1/preflights/{preflight_id}/heartbeat"
+        return await self._post(path, PreflightBeat(fence=fence), PreflightKept, BEAT_SECONDS)
+
+    async def finish_preflight(self, preflight_id: str, document: PreflightFinish) -> PreflightKept:
+        """Tell what a look at a spec came to. Raises AttemptSuperseded when nobody waits any more."""
+        return await self._post(f"/v1/preflights/{preflight_id}/finish", document, PreflightKept)
 
     async def heartbeat(self, attempt_id: str, document: Heartbeat) -> Beat:
         """Renew the lease. Raises AttemptSuperseded when it is held no more."""
@@ -222,7 +256,8 @@ def _check(response: httpx.Response) -> None:
     if response.status_code >= 500 or response.status_code in PASSING:
         raise Unreachable(f"the service answers {response.status_code} {detail}")
     # An attempt that the service does not know at all (its job deleted, an older database) is as good as superseded.
-    lost = response.status_code == 404 and code == "not_found" and "/v1/attempts/" in response.url.path
+    held = any(part in response.url.path for part in ("/v1/attempts/", "/v1/preflights/"))
+    lost = response.status_code == 404 and code == "not_found" and held
     if lost or (response.status_code == 409 and code == "attempt_superseded"):
         raise AttemptSuperseded(detail)
     raise Refused(response.status_code, code, detail)

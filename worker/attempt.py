@@ -15,18 +15,18 @@ import jax
 from jobs.errors import JobError, UserFault
 from jobs.programs import card, user_code
 from jobs.programs.autopsy import place_of
-from jobs.programs.data import Beside, DataFile
 from jobs.programs.outputs import Outputs
+from jobs.programs.preflight.fit import require_state_fits, require_step_fits
 from jobs.programs.printing import shapes
 from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.purity import program_warnings
-from jobs.programs.registry import build_program
 from jobs.programs.user_errors import explain
 from jobs.spec.numerics import LONG_STEPS
 from worker import checkpoint, devices, memory
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
+from worker.handed import folders, subject
 from worker.ledger import Ledger
 from worker.nonfinite import explained
 from worker.profiling import Profiler
@@ -54,7 +54,7 @@ def run(channel: Channel, start: Message) -> None:
     except JobError as error:
         _fail(talk, began_at, error)
     except Exception as error:  # noqa: BLE001  (an edge: whatever a program raises becomes the job's error)
-        own = None if memory.is_shortage(error) else explain(error, _folders(start))
+        own = None if memory.is_shortage(error) else explain(error, folders(start))
         _fail(talk, began_at, own or _as_job_error(error, ledger.phase))
 
 
@@ -71,17 +71,17 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
         compilations.watch()
         talk.enter("restoring" if start["resume"] else "compiling", began_at)
-        user_code.install(_folders(start))
-        dataset = assignment["dataset"]
-        path = Path(start["dataset"]) if start["dataset"] else None
-        form = dataset["format"] if dataset else None
-        program = build_program(spec, assignment["mesh_axes"], path, form, _beside(start))
+        user_code.install(folders(start))
+        job = subject(start)
+        program = job.build()
+        require_state_fits(job, program)
         with memory.explained(program, spec, "building and compiling it"):
             state = _first_state(program, start)
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
             _warn(talk, program, start)
         _heed(spec, program, talk)
+        require_step_fits(job, program)
     saver = _saver(talk, outputs, directory, assignment, program)
     try:
         with memory.explained(program, spec, "its steps"):
@@ -96,23 +96,10 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
 
 
-def _folders(start: Message) -> list[Path]:
-    """Where the bundles of a user's code are unpacked."""
-    return [Path(folder) for folder in start.get("code", {}).values()]
-
-
 def _warn(talk: Talk, program: Program, start: Message) -> None:
     """Tell what is impure in a user's code."""
-    for warning in program_warnings(program, _folders(start))[:MOST_WARNINGS]:
+    for warning in program_warnings(program, folders(start))[:MOST_WARNINGS]:
         talk.event("code.warning", **warning)
-
-
-def _beside(start: Message) -> Beside:
-    """The files that are read beside the data."""
-    assignment, paths = start["assignment"], start["beside"]
-    files = {role: DataFile(Path(paths[role]), file["format"], file["sha256"]) for role, file in assignment["beside"].items()}
-    sha256 = assignment["dataset"]["sha256"] if assignment["dataset"] else ""
-    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]))
 
 
 def _first_state(program: Program, start: Message) -> State:

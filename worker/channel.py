@@ -17,6 +17,7 @@ From the agent, then and once:
     `dataset`: a verified data file. `beside`: verified files read beside it.
     `code`: folders of unpacked bundles.
     `encoded`: folder of texts as tokens, which the child fills. `sent_at`: when this was sent, by the machine's monotonic clock.
+    Or `"type": "preflight"` with the same and `"level": "shapes" | "compile"`: look at the spec and run nothing.
 Later, at most one at a time:
     {"type": "command", "command": "checkpoint" | "pause" | "cancel" | "drain", "save": true}
 and beside it:
@@ -31,6 +32,7 @@ From the child:
     {"type": "artifacts", "paths": ["profile/10/…"], "event": "profile.finished", "data": {…}}     whole files of the outputs
     {"type": "event", "event": "compile.finished", "data": {…}}
     {"type": "handled", "command": "checkpoint"}
+    {"type": "found", "found": {…Findings…}}             the last line of a preflight that went well
     {"type": "end", "ending": "succeeded", "step": 2000, "error": null | {code, message, param}, "seconds": {…},
      "result": {…} | null, "artifacts": ["posterior.nc", …]}     the last line; without it, the way the process died tells the story
 """

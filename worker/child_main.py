@@ -1,4 +1,4 @@
-"""A child: one process, one attempt. It owns the devices and speaks to its agent alone.
+"""A child: one process, one attempt or one look at a spec. It owns the devices and speaks to its agent alone.
 
 Started ahead of time, it imports the libraries and waits, with no backend started, until its agent gives it something to do.
 """
@@ -27,11 +27,11 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     reader, writer, mark = (int(fd) for fd in sys.argv[1:4])
     channel = Channel(os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0), mark)
-    from worker import attempt  # noqa: PLC0415  (the libraries, ahead of the assignment; nothing must come before the lines above)
+    from worker import attempt, preflight  # noqa: PLC0415  (the libraries, ahead of the assignment; nothing may come before this)
 
     line = next(channel.receive(), None)
     if line is not None:
-        attempt.run(channel, line)
+        (preflight if line["type"] == "preflight" else attempt).run(channel, line)
 
 
 if __name__ == "__main__":

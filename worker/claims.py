@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from jobs.protocol import Assignment, Claim
+from jobs.protocol import Assignment, Claim, Preflight, Take
 from worker.api import Refused, Service, Unreachable
 from worker.backoff import Backoff
 from worker.membership import Member, Membership
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 10.0
 """A worker that is drained while it is idle learns of it after so long at the latest."""
+
+EVERYTHING: tuple[Take, ...] = ("attempt", "compile", "shapes")
 
 
 class Claims:
@@ -26,19 +28,27 @@ class Claims:
         devices: how many devices the slot has.
         on_drain: called when the service wants no more claims of this worker.
         may_claim: whether to ask just now.
+        takes: what the slot can do.
     """
 
     def __init__(
-        self, service: Service, membership: Membership, devices: int, on_drain: Callable[[], None], may_claim: Callable[[], bool]
+        self,
+        service: Service,
+        membership: Membership,
+        devices: int,
+        on_drain: Callable[[], None],
+        may_claim: Callable[[], bool],
+        takes: tuple[Take, ...] = EVERYTHING,
     ) -> None:
         self._service = service
         self._membership = membership
         self._devices = devices
         self._on_drain = on_drain
         self._may_claim = may_claim
+        self._takes = takes
 
-    async def claim(self) -> Assignment:
-        """Ask until there is an attempt to run."""
+    async def claim(self) -> Assignment | Preflight:
+        """Ask until there is something to do."""
         backoff = Backoff()
         while True:
             try:
@@ -52,13 +62,13 @@ class Claims:
             if assignment is not None:
                 return assignment
 
-    async def _ask(self) -> Assignment | None:
+    async def _ask(self) -> Assignment | Preflight | None:
         if not self._may_claim():
             await asyncio.sleep(1.0)
             return None
         member = await self._membership.current()
         try:
-            claim = Claim(devices=self._devices, wait_seconds=WAIT_SECONDS, probe_token=member.probe_token)
+            claim = Claim(devices=self._devices, wait_seconds=WAIT_SECONDS, probe_token=member.probe_token, takes=list(self._takes))
             assignment = await self._service.claim(member.id, claim)
             if assignment is None and await self._service.is_draining(member.id):
                 self._on_drain()

@@ -10,8 +10,9 @@ import importlib.metadata
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
+
+from worker.machine import host_memory_bytes
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpyro", "grain", "meshyard")
 
@@ -60,13 +61,9 @@ def describe() -> dict[str, Any]:
 
     devices = jax.devices()
     stats = devices[0].memory_stats() or {}
-    memory = stats.get("bytes_limit") or _host_memory() // len(devices)
+    memory = stats.get("bytes_limit") or host_memory_bytes() // len(devices)
     first = devices[0]
     return {"platform": first.platform, "device_kind": first.device_kind, "count": len(devices), "memory_bytes": int(memory)}
-
-
-def _host_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if Path("/proc").exists() else 0
 
 
 def main() -> None:

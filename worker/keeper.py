@@ -27,7 +27,20 @@ from worker.child import Child
 from worker.commits import Committer
 from worker.diagnosis import OutOfMemoryKills, Tail, diagnose
 from worker.lease import Lease, Standing
-from worker.messages import Checkpointed, Devices, End, Eventful, Handled, Heard, Kept, Metrics, Misspoken, Phased, Progress
+from worker.messages import (
+    Checkpointed,
+    Devices,
+    End,
+    Eventful,
+    Found,
+    Handled,
+    Heard,
+    Kept,
+    Metrics,
+    Misspoken,
+    Phased,
+    Progress,
+)
 from worker.orders import Graces, Orders
 from worker.outbox import Outbox
 from worker.places import Inputs, Place
@@ -163,7 +176,7 @@ class Keeper:
         commits = group.create_task(committer.run())
         printing = group.create_task(self._copy_log())
         try:
-            folders = await self._admit(inputs)
+            folders = await admit(self._child, self._assignment, self._place.directory, inputs, self._equipment)
         except JobError as error:
             return await self._abandon(error, committer, commits)
         self._start(inputs, folders)
@@ -188,17 +201,6 @@ class Keeper:
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
 
-    async def _admit(self, inputs: Inputs) -> dict[str, Path]:
-        """Unpack the code of a user, and tell the child what it must give up before it imports any. Gives the bundles' folders."""
-        cell = self._equipment.cell
-        if cell is None:
-            return {}
-        bundles = [(code, inputs.code[code.id]) for code in self._assignment.code]
-        folders = await asyncio.to_thread(cell.unpack, bundles)
-        inputs_ = [inputs.dataset, *inputs.beside.values(), inputs.resume]
-        self._child.send(await asyncio.to_thread(cell.policy, self._place.directory, inputs_))
-        return folders
-
     async def _abandon(self, error: JobError, committer: Committer, commits: asyncio.Task[None]) -> Outcome:
         await self._child.stop()
         committer.close()
@@ -212,26 +214,10 @@ class Keeper:
             await Watch(self._child.pid, cell.bounds, lambda: self._on_running is _nothing, self._condemn).run()
 
     def _start(self, inputs: Inputs, folders: dict[str, Path]) -> None:
-        directory = self._place.directory
         self._started = time.monotonic()
         self._standing.step = self._first_step
-        self._child.send(
-            {
-                "type": "start",
-                "assignment": self._assignment.model_dump(mode="json"),
-                "directory": str(directory),
-                "resume": str(inputs.resume) if inputs.resume else None,
-                "outputs": str(directory / "outputs"),
-                "dataset": str(inputs.dataset) if inputs.dataset else None,
-                "beside": {role: str(path) for role, path in inputs.beside.items()},
-                "code": {ident: str(folder) for ident, folder in folders.items()},
-                "encoded": str(self._equipment.encoded),
-                "cpu_devices": self._equipment.cpu_devices,
-                "device_ids": self._equipment.device_ids,
-                "compile_cache": str(self._equipment.compile_cache),
-                "sent_at": self._started,
-            }
-        )
+        message = start_message(self._assignment, self._place.directory, inputs, self._equipment, folders)
+        self._child.send(message | {"sent_at": self._started})
         self._orders.begin()
 
     async def _listen(self, committer: Committer) -> End | None:
@@ -270,7 +256,7 @@ class Keeper:
                 self.lease.beat_soon()
             case Devices():
                 log.info("%s runs on %d devices (%s)", self._assignment.attempt_id, message.count, message.device_kind)
-            case End():
+            case End() | Found():
                 pass
 
     def _progress(self, step: int) -> None:
@@ -365,6 +351,43 @@ class Keeper:
         """End the attempt as failed, whatever the child may say later."""
         self._doom = self._doom or error
         self._child.kill()
+
+
+async def admit(
+    child: Child, assignment: Assignment, directory: Path, inputs: Inputs, equipment: Equipment
+) -> dict[str, Path]:
+    """Unpack the code of a user, and tell the child what it must give up before it imports any. Gives the bundles' folders.
+
+    Raises:
+        UserFault: a bundle cannot be unpacked.
+    """
+    cell = equipment.cell
+    if cell is None:
+        return {}
+    folders = await asyncio.to_thread(cell.unpack, [(code, inputs.code[code.id]) for code in assignment.code])
+    files = [inputs.dataset, *inputs.beside.values(), inputs.resume]
+    child.send(await asyncio.to_thread(cell.policy, directory, files))
+    return folders
+
+
+def start_message(
+    assignment: Assignment, directory: Path, inputs: Inputs, equipment: Equipment, folders: dict[str, Path]
+) -> dict[str, Any]:
+    """What a child is told first (`worker.channel`)."""
+    return {
+        "type": "start",
+        "assignment": assignment.model_dump(mode="json"),
+        "directory": str(directory),
+        "resume": str(inputs.resume) if inputs.resume else None,
+        "outputs": str(directory / "outputs"),
+        "dataset": str(inputs.dataset) if inputs.dataset else None,
+        "beside": {role: str(path) for role, path in inputs.beside.items()},
+        "code": {ident: str(folder) for ident, folder in folders.items()},
+        "encoded": str(equipment.encoded),
+        "cpu_devices": equipment.cpu_devices,
+        "device_ids": equipment.device_ids,
+        "compile_cache": str(equipment.compile_cache),
+    }
 
 
 def _failed(error: JobError, corrupt_step: int | None = None, seconds: dict[str, float] | None = None) -> Outcome:

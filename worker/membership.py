@@ -14,14 +14,13 @@ from worker.api import Service
 from worker.backoff import persist
 from worker.containment import Containment
 from worker.discovery import Found
+from worker.machine import host_memory_bytes
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 OWN = "/import"
 """What ends the offer of a model or a loss of a user's own."""
-
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -113,13 +112,3 @@ def introduce(settings: Settings, found: Found, containment: Containment) -> Reg
         code=containment.told() if containment.mode != "off" else None,
         offers=[*offers, *(f"label:{name}={value}" for name, value in settings.labels.items())],
     )
-
-
-def host_memory_bytes(limit: Path = CGROUP_LIMIT) -> int:
-    """Memory that jobs here can have: the machine's, or what the control group allows if that is less."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        text = limit.read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(text)) if text.isdecimal() else total

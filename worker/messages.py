@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from jobs.errors import MeshyardError
+from jobs.preflight import Findings
 from jobs.protocol import Ending, Failure, Happened, MetricName, RelativePath, Step
 from jobs.spec.strict import Document, Json, Name, Text
 
@@ -104,6 +105,13 @@ class Handled(Document):
     command: Name
 
 
+class Found(Document):
+    """What a look at a spec found; the last message of a preflight."""
+
+    type: Literal["found"]
+    found: Findings
+
+
 class End(Document):
     """The last message."""
 
@@ -116,7 +124,7 @@ class End(Document):
     artifacts: list[RelativePath] = Field(default_factory=list[str])
 
 
-Heard = Devices | Phased | Progress | Metrics | Checkpointed | Kept | Eventful | Handled | End
+Heard = Devices | Phased | Progress | Metrics | Checkpointed | Kept | Eventful | Handled | Found | End
 
 _READER: TypeAdapter[Heard] = TypeAdapter(Annotated[Heard, Field(discriminator="type")])
 

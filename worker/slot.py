@@ -10,16 +10,17 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.protocol import Assignment, FileStorage
+from jobs.protocol import Assignment, FileStorage, Preflight
 from worker.api import Service
 from worker.backoff import Backoff
 from worker.caches import Caches
 from worker.cell import Cell
 from worker.child import Child, Launcher
 from worker.containment import Containment
+from worker.errand import Errand
 from worker.keeper import Equipment, Keeper
 from worker.membership import Membership
 from worker.orders import Graces
@@ -45,6 +46,7 @@ class Workshop:
         caches: what is kept for later jobs.
         graces: how long children may take over things.
         virtual: whether the devices are virtual CPU devices, made by each child for itself.
+        is_cpu: whether the devices are CPUs, of which a child can make as many as a preflight asks for.
         numbers: what the system calls each device, where a device belongs to one process at a time and a child must be told which
             it may open; None elsewhere.
     """
@@ -59,6 +61,7 @@ class Workshop:
     caches: Caches
     graces: Graces
     virtual: bool
+    is_cpu: bool
     numbers: list[int] | None
 
 
@@ -84,6 +87,8 @@ class Slot:
         self._hurry: bool | None = None
         self.keeper: Keeper | None = None
         """Who looks after the attempt that runs here now."""
+        self.errand: Errand | None = None
+        """Who looks after the preflight that runs here now."""
 
     async def warm(self) -> Child:
         """A living spare. One that died before it was used is replaced, ever more slowly.
@@ -124,6 +129,31 @@ class Slot:
             self.keeper = None
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
+    async def look(self, preflight: Preflight) -> None:
+        """Look at a spec for somebody who waits, on this slot's devices; at its shapes without touching any."""
+        workshop, assignment = self._workshop, preflight.assignment
+        scratch = workshop.room.scratch(preflight.preflight_id)
+        try:
+            cell = self._cell(assignment, scratch)
+            child = await self._child(cell)
+            place = self._place(assignment, scratch)
+            place.directory = scratch / "own"  # not in the artifact folder: nothing of this is kept
+            equipment = self._equipment(assignment, scratch, cell)
+            if preflight.level == "shapes" or workshop.is_cpu:
+                equipment = replace(equipment, cpu_devices=assignment.devices)
+            self.errand = Errand(workshop.service, preflight, child, place, equipment)
+            if self._hurry is not None:
+                self.errand.give_up()
+            await self.errand.run()
+        finally:
+            self.errand = None
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs here now."""
+        return self.keeper is not None or self.errand is not None
+
     def drain(self, *, hurry: bool) -> None:
         """Have whatever runs here, now or from now on, hand its job back.
 
@@ -133,6 +163,8 @@ class Slot:
         self._hurry = hurry
         if self.keeper is not None:
             self.keeper.drain(hurry=hurry)
+        if self.errand is not None:
+            self.errand.give_up()
 
     async def close(self) -> None:
         """End the spare."""

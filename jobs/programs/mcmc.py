@@ -88,10 +88,27 @@ class McmcProgram:
 
     def compile(self, state: State) -> None:
         """Compile the block for this state. Its length is an argument, so that one program serves every block."""
-        run = jax.jit(self._transitions, donate_argnums=0)
+        ahead = not (self.spec["debug"]["disable_jit"] or self.spec["debug"]["nans"])
+        self._run = self.lower(state.sections).compile() if ahead else jax.jit(self._transitions, donate_argnums=0)
+
+    @property
+    def executable(self) -> Any:
+        """What `compile` has made; None before, and where nothing is compiled."""
+        return self._run if isinstance(self._run, jax.stages.Compiled) else None
+
+    def lower(self, sections: Sections) -> jax.stages.Lowered:
+        """The block for these sections, or for arrays like them, as it goes to the compiler."""
         with jax.set_mesh(self.layout.mesh):
-            ahead = not (self.spec["debug"]["disable_jit"] or self.spec["debug"]["nans"])
-            self._run = run.lower(state.sections, jnp.int32(0)).compile() if ahead else run
+            return jax.jit(self._transitions, donate_argnums=0).lower(sections, jnp.int32(0))
+
+    def transition(self, state: PyTree) -> PyTree:
+        """One transition of every chain."""
+        return self._sample(state)
+
+    def drawn(self) -> tuple[PyTree, PyTree]:
+        """Shapes of a transition's sites, hidden ones left out, and of its statistics: (chains, …)."""
+        sites, statistics = jax.eval_shape(self._seen, self._shapes["kernel_state"])
+        return {name: site for name, site in sites.items() if not name.startswith(posteriors.HIDDEN_PREFIX)}, statistics
 
     def fetch(self, state: State) -> None:
         """All data is on the devices."""

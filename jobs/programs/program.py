@@ -132,6 +132,15 @@ class Program(Protocol):
         """Compile `advance` for this state, ahead of the first call."""
         ...
 
+    @property
+    def executable(self) -> jax.stages.Compiled | None:
+        """What `compile` has made; None before, and where nothing is compiled."""
+        ...
+
+    def lower(self, sections: Sections) -> jax.stages.Lowered:
+        """What `compile` compiles, for arrays or their shapes: it allocates nothing."""
+        ...
+
     def phase(self, state: State) -> str:
         """The phase in which the next block runs: `training`, `warmup`, `sampling`."""
         ...

@@ -50,9 +50,9 @@ class TrainProgram:
         self.objective: Objective = build_objective(spec, layout, path, form, beside)
         self.form = ModuleForm(self.objective.build)
         one = Update(spec, layout, self.form, self.objective)
-        self._loss = one.loss
+        self.loss = one.loss
         self._update: Update | Members = one
-        self._one = self._shapes = jax.eval_shape(self._fresh)
+        self.one = self._shapes = jax.eval_shape(self._fresh)
         self._shardings = self._place_sections()
         if spec["ensemble"] is not None:
             self._update = Members(one, spec["ensemble"])
@@ -94,14 +94,31 @@ class TrainProgram:
 
     def compile(self, state: State) -> None:
         """Compile the step for this state and batch."""
-        out = (self._shardings, dict.fromkeys([GUARD, *self._update.metrics], self.layout.replicated))
-        debug = self.spec["debug"]
-        # To find what gave a NaN, JAX runs the step's function anew on the same arguments.
-        step = jax.jit(self._update, donate_argnums=() if debug["nans"] else 0, out_shardings=out)
-        with jax.set_mesh(self.layout.mesh):
-            ahead = not (debug["disable_jit"] or debug["nans"])
-            self._step = step.lower(state.sections, self._sharded(self.objective.example())).compile() if ahead else step
+        ahead = not (self.spec["debug"]["disable_jit"] or self.spec["debug"]["nans"])
+        self._step = self.lower(state.sections).compile() if ahead else self._jitted()
         self._clock = time.perf_counter()
+
+    @property
+    def executable(self) -> jax.stages.Compiled | None:
+        """What `compile` has made; None before, and where nothing is compiled."""
+        return self._step if isinstance(self._step, jax.stages.Compiled) else None
+
+    def lower(self, sections: Sections) -> jax.stages.Lowered:
+        """The step for these sections, or for arrays like them, as it goes to the compiler."""
+        with jax.set_mesh(self.layout.mesh):
+            return self._jitted().lower(sections, self.example())
+
+    def example(self) -> PyTree:
+        """A batch in shapes alone, as it lies on the mesh."""
+        return {
+            name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.layout.sharding("batch", *(None,) * (a.ndim - 1)))
+            for name, a in self.objective.example().items()
+        }
+
+    def _jitted(self) -> Any:
+        out = (self._shardings, dict.fromkeys([GUARD, *self._update.metrics], self.layout.replicated))
+        # To find what gave a NaN, JAX runs the step's function anew on the same arguments.
+        return jax.jit(self._update, donate_argnums=() if self.spec["debug"]["nans"] else 0, out_shardings=out)
 
     def fetch(self, state: State) -> None:
         """Wait for the next batch."""
@@ -127,9 +144,9 @@ class TrainProgram:
     def effort(self) -> Effort | None:
         """Units and FLOPs of one step (`flops.py` tells how they are counted)."""
         batch = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in self.objective.example().items()}
-        moving = {name: self._one[name] for name in MOVING if name in self._one}
+        moving = {name: self.one[name] for name in MOVING if name in self.one}
         with jax.set_mesh(self.layout.mesh):
-            forward = forward_flops(self._loss, self._one["params"], moving, batch)
+            forward = forward_flops(self.loss, self.one["params"], moving, batch)
         name, units = self.objective.rate
         members = self.spec["ensemble"] or 1
         return Effort(name, members * units, members * 3 * forward)

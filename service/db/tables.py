@@ -117,6 +117,34 @@ job_needs = Table(
 )
 """What a worker must offer to run a job: `models/transformer`, `label:gpu=h200`."""
 
+preflights = Table(
+    "preflights",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("dataset_id", Id),
+    Column("platform", String(200), nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("status", String(16), nullable=False),  # waiting, taken, done
+    Column("worker_id", Id),
+    Column("fence", BigInteger, nullable=False, server_default="0"),  # tries so far
+    Column("waiting_since", Instant, nullable=False),
+    Column("expires_at", Instant),  # of the try under way
+    Column("created_at", Instant, nullable=False),
+    Column("resolved_spec", Document, nullable=False),
+    Column("answer", Document),  # {found} or {error}, once done
+    Index("ix_preflights_status_id", "status", "id"),
+)
+"""Validations that wait for a worker to look at a spec. Whoever asked reads the answer and deletes the row."""
+
+preflight_needs = Table(
+    "preflight_needs",
+    METADATA,
+    Column("preflight_id", Id, ForeignKey("preflights.id", ondelete="CASCADE"), primary_key=True),
+    Column("need", String(400), primary_key=True),
+)
+
 workers = Table(
     "workers",
     METADATA,

@@ -86,6 +86,20 @@ class Superseded(Conflict):
     code = "attempt_superseded"
 
 
+class NoWorker(Conflict):
+    """No worker that could look at the spec is free."""
+
+    code = "no_worker"
+
+
+class PreflightFailed(Conflict):
+    """Workers tried to look at the spec and could not; `code` is that of the last try's end."""
+
+    def __init__(self, detail: str, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class TooLarge(DomainError):
     """A body or an upload is over its limit."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
@@ -21,16 +21,21 @@ class Change:
     def __init__(self, write: Write, context: Context) -> None:
         self.write = write
         self.context = context
+        self._now: int | None = None
 
     @property
     def connection(self) -> Connection:
         """The transaction's connection."""
         return self.write.connection
 
-    @cached_property
+    @property
     def now(self) -> int:
         """The instant of the change, in microseconds since the epoch."""
-        return clock.now(self.connection)
+        # Not a `cached_property`: until Python 3.12 all instances share its lock, which one that waits to write would hold
+        # against the one that writes.
+        if self._now is None:
+            self._now = clock.now(self.connection)
+        return self._now
 
     def tell(self, job_id: str, kind: str, data: dict[str, Any] | None = None) -> None:
         """Append an event to the job's, and wake who follows it once the change is committed."""

@@ -7,12 +7,14 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from jobs.ids import new_id
-from jobs.protocol import Assignment, Claim, Failure, FileStorage, HttpStorage, Resume
+from jobs.protocol import Assignment, Claim, Failure, FileStorage, HttpStorage, Preflight, Resume
 from jobs.states import Phase, Status
-from service.db.queries import attempts, claims, jobs, workers
+from service.context import Context
+from service.db.queries import attempts, claims, clock, jobs, workers
+from service.db.queries import preflights as preflight_rows
 from service.db.queries.claims import Prospect
 from service.db.transaction import Read
-from service.domain import checkpoints
+from service.domain import checkpoints, preflights
 from service.domain.assignment import assignment, first_step, mesh_axes_of, storage_of
 from service.domain.attempts import held
 from service.domain.conclusion import Told, end
@@ -41,7 +43,7 @@ def worker(change: Change | Read, project: str, worker_id: str) -> Row[Any]:
     return row
 
 
-def prospect(read: Read, project: str, worker_id: str, request: Claim) -> Prospect:
+def prospect(read: Read, context: Context, project: str, worker_id: str, request: Claim) -> Prospect:
     """What a claim would be likely to give. Writes nothing, so that those who wait do not stand in the writers' way.
 
     Raises:
@@ -50,11 +52,16 @@ def prospect(read: Read, project: str, worker_id: str, request: Claim) -> Prospe
     row = worker(read, project, worker_id)
     if row.status != "active":
         return Prospect.NOT_NOW
-    return claims.prospect(read.connection, row, min(request.devices, row.device_count))
+    if preflights.waits_for(read.connection, context, row, request, clock.now(read.connection)):
+        return Prospect.WORTH_A_CLAIM
+    found = claims.prospect(read.connection, row, min(request.devices, row.device_count))
+    if found == Prospect.NOTHING:
+        return Prospect.NOT_NOW if preflight_rows.any_waiting(read.connection) else found
+    return found if "attempt" in request.takes else Prospect.NOT_NOW
 
 
-def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | None:
-    """Take the best queued job that the worker can run; None if there is none, or the worker is draining.
+def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | Preflight | None:
+    """Take a validation that waits, else the best queued job that the worker can run; None if there is nothing, or it is draining.
 
     Raises:
         NotFound: the project has no such worker.
@@ -65,6 +72,9 @@ def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assig
     if row.status != "active":
         return None
     sweep(change)
+    asked = preflights.take(change, row, request)
+    if asked is not None or "attempt" not in request.takes:
+        return asked
     devices = min(request.devices, row.device_count)
     while (job := claims.take(change.connection, row, devices, new_id("att"), change.now)) is not None:
         try:
@@ -105,7 +115,10 @@ def _fail(change: Change, job: Row[Any]) -> None:
     move(change, job, Status.FAILED, {"error": error}, error=error, attempts=job.attempts - 1)
 
 
-def release(change: Change, given: Assignment) -> None:
+def release(change: Change, given: Assignment | Preflight) -> None:
     """Take back a claim whose worker had hung up before it could hear of it."""
+    if isinstance(given, Preflight):
+        preflights.release(change, given)
+        return
     job, attempt = held(change, given.attempt_id, given.fence)
     end(change, job, attempt, Told("released", attempt.step))

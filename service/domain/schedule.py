@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from jobs.preflight import Findings, Notice
 from jobs.spec.job import Spec
 
 
@@ -26,8 +27,8 @@ class Schedules(BaseModel):
     evaluate: Schedule
 
 
-class ValidationReport(BaseModel):
-    """What can be told of a job without running any of it."""
+class ValidationReport(Findings):
+    """What can be told of a job without running any of it. Above level `schema` a worker's findings are in it."""
 
     level: str
     kind: str
@@ -38,15 +39,19 @@ class ValidationReport(BaseModel):
     total: int
     unit: str
     schedule: Schedules
-    warnings: list[dict[str, Any]]
+    warnings: list[Notice]
     resolved_spec: dict[str, Any]
 
 
-def report(spec: Spec, level: str) -> ValidationReport:
-    """The report on a spec that has been read."""
+def report(spec: Spec, level: str, found: Findings | None = None) -> ValidationReport:
+    """The report on a spec that has been read, with what a worker found."""
+    findings = found or Findings()
     saving = spec.resolved["checkpoint"]
     save = _schedule(saving.get("every_steps") or saving.get("every_draws"), spec.total, saving.get("every_seconds"))
+    # Field by field, not anew from a document: what a worker has said has been checked.
+    parts: dict[str, Any] = {name: getattr(findings, name) for name in Findings.model_fields if name != "notices"}
     return ValidationReport(
+        **parts,
         level=level,
         kind=spec.kind,
         platform=spec.platform,
@@ -56,7 +61,7 @@ def report(spec: Spec, level: str) -> ValidationReport:
         total=spec.total,
         unit=spec.unit,
         schedule=Schedules(save=save, evaluate=_schedule(spec.resolved.get("eval_every"), spec.total, None)),
-        warnings=spec.warnings,
+        warnings=[*(Notice.model_validate(warning) for warning in spec.warnings), *findings.notices],
         resolved_spec=spec.resolved,
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from service.context import Context
 from service.db.queries import attempts, idempotency, workers
+from service.db.queries import preflights as preflight_rows
 from service.db.transaction import Read, Write
-from service.domain import retention
+from service.domain import preflights, retention
 from service.domain.conclusion import lose
 from service.domain.instants import microseconds
 from service.domain.lifecycle import Change
@@ -33,9 +34,13 @@ def sweep_if_due(context: Context) -> None:
     """The same, by the service's own clock; begins no write where there is nothing to do."""
     with Read(context.database) as read:
         due = bool(attempts.expired(read.connection, 1))
+        lost = bool(preflight_rows.expired(read.connection, 1))
     if due:
         with Write(context.database) as write:
             sweep(Change(write, context))
+    if lost:
+        with Write(context.database) as write:
+            preflights.requeue_lost(Change(write, context))
 
 
 def spare(context: Context) -> None:
@@ -50,5 +55,6 @@ def tidy(context: Context) -> None:
         change = Change(write, context)
         idempotency.forget_before(write.connection, change.now - microseconds(context.settings.idempotency_hours * 3600))
         workers.forget_before(write.connection, change.now - microseconds(SECONDS_WORKERS_ARE_SHOWN))
+        preflight_rows.forget_before(write.connection, change.now - microseconds(preflights.SECONDS_KEPT))
         retention.sweep(write, context)
     context.store.prune(SECONDS_UPLOADS_MAY_REST)

@@ -1,20 +1,19 @@
-"""Jobs: submit, validate, list, read, change, delete; and new jobs made from old ones."""
+"""Jobs: submit, list, read, change, delete; and new jobs made from old ones."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from jobs.errors import SpecInvalid
 from jobs.spec.envelope import Metadata, Priority
 from jobs.spec.strict import Document, Name, Text
 from jobs.states import Status
 from service.db.queries import jobs as rows
-from service.domain import control, schedule, submission
+from service.domain import control, submission
 from service.domain.errors import Invalid, NotFound
 from service.domain.idempotency import Answer, ticket
 from service.domain.job_object import Job, describe, describe_one
@@ -23,7 +22,6 @@ from service.http.auth import Project
 from service.http.body import JsonRoute
 from service.http.openapi import CONFLICT, JOB_BODY, METADATA_FILTER, REPLAYED
 from service.http.paging import JobId, Listing, cut
-from service.http.problems import ProblemItem, items
 from service.http.session import Reading, Shared, Writing
 
 router = APIRouter(route_class=JsonRoute, tags=["jobs"])
@@ -46,14 +44,6 @@ class JobPatch(Document):
     priority: Priority = 0
 
 
-class Validation(BaseModel):
-    """Whether a spec would be accepted, every reason why not, and what is known of it without running it."""
-
-    valid: bool
-    errors: list[ProblemItem]
-    report: schedule.ValidationReport | None
-
-
 def reply(answer: Answer) -> Response:
     """An answer that was kept, or has just been."""
     headers = {"Location": f"/v1/jobs/{answer.body['id']}"}
@@ -67,18 +57,6 @@ def submit_job(document: SpecDocument, write: Writing, context: Shared, project:
     """Queue a job."""
     asked = ticket(project, "POST /v1/jobs", key, document)
     return reply(submission.submit(Change(write, context), project, document, asked))
-
-
-@router.post("/v1/jobs:validate", openapi_extra=JOB_BODY)
-def validate_job(
-    document: SpecDocument, read: Reading, context: Shared, project: Project, level: Literal["schema"] = "schema"
-) -> Validation:
-    """Check a spec; nothing is queued."""
-    try:
-        spec = submission.read(read.connection, context, project, document)
-    except SpecInvalid as error:
-        return Validation(valid=False, errors=items(error.issues), report=None)
-    return Validation(valid=True, errors=[], report=schedule.report(spec, level))
 
 
 class JobQuery(BaseModel):

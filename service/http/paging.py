@@ -61,9 +61,14 @@ async def _worker_id(worker_id: Annotated[str, Path(description="Id of a worker.
     return _id_of("wrk", worker_id)
 
 
+async def _preflight_id(preflight_id: Annotated[str, Path(description="Id of a validation.")]) -> str:
+    return _id_of("pre", preflight_id)
+
+
 JobId = Annotated[str, Depends(_job_id)]
 AttemptId = Annotated[str, Depends(_attempt_id)]
 WorkerId = Annotated[str, Depends(_worker_id)]
+PreflightId = Annotated[str, Depends(_preflight_id)]
 
 AfterWorker = Annotated[str | None, Query(pattern=r"^wrk_[0-9a-f]{32}$", description="Id of the worker that the page follows.")]
 AfterNumber = Annotated[int, Query(ge=0, lt=LARGEST, description="Number that the page follows; 0 for the first page.")]

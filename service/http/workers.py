@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from jobs.ids import new_id
-from jobs.protocol import Assignment, Claim, Register, Registered
+from jobs.protocol import Assignment, Claim, Preflight, Register, Registered
 from service.context import Context
 from service.db.queries import attempts as attempt_rows
 from service.db.queries import workers as rows
@@ -25,6 +25,8 @@ from service.http.session import Reading, Shared, Writing
 from service.signals import QUEUE
 
 router = APIRouter(route_class=JsonRoute, tags=["workers"])
+
+Given = Assignment | Preflight
 
 
 class WorkerList(Listing[views.Worker]):
@@ -66,30 +68,30 @@ def drain_worker(worker_id: WorkerId, write: Writing, context: Shared, project: 
 
 @dataclass(frozen=True)
 class _Claimant:
-    """A worker that asks for an attempt. Its two ways of asking are whole transactions, for a thread to run."""
+    """A worker that asks for work. Its two ways of asking are whole transactions, for a thread to run."""
 
     context: Context
     project: str
     worker_id: str
     claim: Claim
 
-    def take(self) -> Assignment | None:
+    def take(self) -> Given | None:
         """Claim."""
         with Write(self.context.database) as write:
             return queue.claim(Change(write, self.context), self.project, self.worker_id, self.claim)
 
-    def look(self) -> tuple[Assignment | None, bool]:
+    def look(self) -> tuple[Given | None, bool]:
         """Claim if that is worth it; also tells whether the queue has nothing for anybody."""
         with Read(self.context.database) as read:
-            prospect = queue.prospect(read, self.project, self.worker_id, self.claim)
+            prospect = queue.prospect(read, self.context, self.project, self.worker_id, self.claim)
         return (self.take() if prospect == Prospect.WORTH_A_CLAIM else None), prospect == Prospect.NOTHING
 
-    def release(self, given: Assignment) -> None:
+    def release(self, given: Given) -> None:
         """Take back what was claimed and could not be told."""
         with Write(self.context.database) as write:
             queue.release(Change(write, self.context), given)
 
-    async def wait(self, request: Request) -> Assignment | None:
+    async def wait(self, request: Request) -> Given | None:
         """Claim now, else wait: for a hint that the queue has changed, and every so often without one. Waiting holds nothing."""
         clock, signals, settings = asyncio.get_running_loop().time, self.context.signals, self.context.settings
         until, heard_of_until = clock() + self.claim.wait_seconds, -math.inf
@@ -107,9 +109,9 @@ class _Claimant:
                 return None
 
 
-@router.post("/v1/workers/{worker_id}/claim", response_model=Assignment, responses={204: {"description": "Nothing to do."}})
+@router.post("/v1/workers/{worker_id}/claim", response_model=Given, responses={204: {"description": "Nothing to do."}})
 async def claim_attempt(request: Request, worker_id: WorkerId, claim: Claim, context: Shared, project: Project) -> Response:
-    """Ask for an attempt; waits for one up to `wait_seconds`."""
+    """Ask for an attempt, or for a spec to look at; waits for one up to `wait_seconds`."""
     claimant = _Claimant(context, project, worker_id, claim)
     given = await claimant.wait(request)
     if given is None:

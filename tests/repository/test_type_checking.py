@@ -3,8 +3,8 @@
 from tests.repository.project import ROOT, project_file
 
 CHILD_SIDE = {
-    *("attempt.py", "checkpoint.py", "child_main.py", "compilations.py", "devices.py", "ledger.py"),
-    *("memory.py", "nonfinite.py", "pace.py", "performance.py", "profiling.py", "run.py", "talk.py"),
+    *("attempt.py", "checkpoint.py", "child_main.py", "compilations.py", "devices.py", "handed.py", "ledger.py", "limits.py"),
+    *("memory.py", "nonfinite.py", "pace.py", "performance.py", "preflight.py", "profiling.py", "run.py", "talk.py"),
 }
 
 

@@ -181,6 +181,11 @@ class Worker:
         body = {"devices": devices or self.device_count, "wait_seconds": wait_seconds, "probe_token": self.probe_token}
         return self.api.post(f"/v1/workers/{self.id}/claim", json=body)
 
+    def take(self, *takes: str, wait_seconds: float = 0, devices: int | None = None) -> httpx.Response:
+        """Claim one of these kinds of work, whatever comes of it."""
+        body = {"devices": devices or self.device_count, "wait_seconds": wait_seconds, "takes": list(takes)}
+        return self.api.post(f"/v1/workers/{self.id}/claim", json=body)
+
     def claim(self, wait_seconds: float = 0, devices: int | None = None) -> Attempt:
         """Claim what must be there."""
         reply = self.ask(wait_seconds, devices)

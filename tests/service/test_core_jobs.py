@@ -386,8 +386,8 @@ def test_validation_tells_every_fault(api: Api):
     assert {error["pointer"] for error in told["errors"]} >= {"/steps", "/seed", "/optimizer/type"}
 
 
-def test_other_levels_of_validation_are_not_there_yet(api: Api):
-    assert_problem(api.post("/v1/jobs:validate?level=shapes", json=training()), 422)
+def test_other_levels_of_validation_than_three_are_refused(api: Api):
+    assert_problem(api.post("/v1/jobs:validate?level=weights", json=training()), 422)
 
 
 def test_events_are_numbered_without_gaps_and_paged(api: Api):

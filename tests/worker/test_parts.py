@@ -11,7 +11,7 @@ import pytest
 from worker.child import LineBreaker, _step_in, clean_environment
 from worker.diagnosis import Tail
 from worker.discovery import Found, NoDevices, numbers, shares
-from worker.membership import host_memory_bytes
+from worker.machine import host_memory_bytes
 from worker.messages import End, Metrics, Misspoken, read
 from worker.orders import Graces, Orders
 from worker.room import NoRoom, Room

@@ -1,0 +1,1 @@
+"""A look at a job before any of it runs: shapes, memory, FLOPs, the compiled program, and the checklist."""
