@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.preflight import ChecklistItem, Findings
+from jobs.preflight import ChecklistItem, Findings, Status
 from jobs.programs.preflight.notices import CLIPPING, LARGE_PARAMETERS
 from jobs.programs.preflight.tracing import Traced, trace
 from jobs.spec.catalog import named
@@ -22,7 +22,7 @@ ITEMS = (
 )
 GIB = 2**30
 
-Verdict = tuple[str, str]
+Verdict = tuple[Status, str]
 
 
 def checklist(spec: dict[str, Any], found: Findings, compiled: bool, traced: Traced) -> list[ChecklistItem]:  # noqa: FBT001

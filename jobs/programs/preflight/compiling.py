@@ -66,7 +66,6 @@ def verdict(compiled: Compiled, limit: Limit) -> Verdict:
 
 
 def _flops(executable: Any) -> float | None:
-    cost = executable.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) and cost else cost
+    cost: Any = executable.cost_analysis()
     found = (cost or {}).get("flops")
     return float(found) if found is not None and math.isfinite(found) and found >= 0 else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src.source_info_util import user_frame  # no public way to the user's own line
 
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.program import Program, flatten, is_key
@@ -91,7 +92,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _place(equation: Any) -> str:
-    frame = jax._src.source_info_util.user_frame(equation.source_info.traceback)  # noqa: SLF001  (no public way to the user's line)
+    frame = user_frame(equation.source_info.traceback)
     return f"{frame.file_name.rsplit('/', 1)[-1]}:{frame.start_line}" if frame else "an unknown line"
 
 
