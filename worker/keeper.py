@@ -353,9 +353,7 @@ class Keeper:
         self._child.kill()
 
 
-async def admit(
-    child: Child, assignment: Assignment, directory: Path, inputs: Inputs, equipment: Equipment
-) -> dict[str, Path]:
+async def admit(child: Child, assignment: Assignment, directory: Path, inputs: Inputs, equipment: Equipment) -> dict[str, Path]:
     """Unpack the code of a user, and tell the child what it must give up before it imports any. Gives the bundles' folders.
 
     Raises:
