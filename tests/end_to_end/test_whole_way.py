@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -207,3 +208,25 @@ def test_a_flipped_byte_is_never_resumed_from_nor_sent(stack: LocalStack, client
     assert client.jobs.attempts(job)[-1].resumed_from == before
     client.jobs.cancel(job)
     worker.stop()
+
+
+def test_documents_are_learned_with_a_tokenizer_and_evaluated_on_a_dataset_of_their_own(
+    client: Client, worker: Running, tmp_path: Path
+) -> None:
+    texts = specs.write_text(tmp_path / "text.txt", 20_000).read_text().split("\n")
+    paths = {"train": tmp_path / "train.jsonl", "eval": tmp_path / "eval.jsonl"}
+    for name, part in {"train": texts[:-20], "eval": texts[-20:]}.items():
+        paths[name].write_text("".join(json.dumps({"body": text}) + "\n" for text in part))
+    tokenizer = specs.write_tokenizer(tmp_path / "tokenizer.json", "\n".join(texts))
+    uploaded = {name: client.datasets.upload(path).id for name, path in paths.items()}
+    named = {"type": "tokenizers", "dataset": client.datasets.upload(tokenizer, format="tokenizer").id}
+    data = {"dataset": uploaded["train"], "eval_dataset": uploaded["eval"], "args": {"text": "body"}, "tokenizer": named}
+    document = specs.transformer(data=data | {"packing": "documents", "separator": "<|end|>", "batch_size": 8}, steps=24)
+    document["model"]["vocab_size"] = 300
+    job = client.jobs.wait(client.jobs.submit(specs.on_mesh(document, data=4)))
+    assert (job.status, job.error) == ("succeeded", None)
+    series = {each.name: each for each in client.jobs.metrics(job, max_points=100).series}
+    assert len(series["eval/loss"].values) == 6
+    assert (series["eval/loss"].values[-1] or 9) < (series["eval/loss"].values[0] or 0)
+    again = client.artifacts.download(job, "tokenizer.json", to=tmp_path / "again")
+    assert Path(again).read_bytes() == tokenizer.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -21,7 +22,8 @@ module: Any = array_record
 reader_of: Any = module.ArrayRecordReader
 GROUP = 64
 ZIP = b"PK\x03\x04"
-MAX_RECORD_BYTES = 256 * 2**20
+ROOM_BYTES = 4 * 2**30
+"""Address space for the interpreter and its libraries, beside what the file unpacks to."""
 
 
 def inspect(path: str, unpacked_bytes: int) -> Facts:
@@ -129,8 +131,16 @@ def _joined(one: ColumnFacts, other: ColumnFacts) -> ColumnFacts:
     )
 
 
+def _confine(space: int) -> None:
+    """No more memory than this, and nothing written when it ends badly."""
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
 def main(path: str, unpacked_bytes: str) -> None:
     """Print what was found, or why the file is refused."""
+    _confine(int(unpacked_bytes) + ROOM_BYTES)
     try:
         facts = inspect(path, int(unpacked_bytes))
         answer: dict[str, Any] = {"rows": facts.rows, "columns": [asdict(column) for column in facts.columns]}
