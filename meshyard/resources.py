@@ -39,6 +39,7 @@ class Checkpoints(Resource[Driver]):
     find = operation(checkpoints.find)
     files = operation(checkpoints.files)
     pin = operation(checkpoints.pin)
+    expire = operation(checkpoints.expire)
     download = operation(checkpoints.download)
     download_archive = operation(checkpoints.download_archive)
 

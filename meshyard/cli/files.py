@@ -33,7 +33,7 @@ class Form(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    checkpoints = new_app("Checkpoints of a job: list, get, pin.", cls=ListByDefault)
+    checkpoints = new_app("Checkpoints of a job: list, get, pin, expire.", cls=ListByDefault)
     command(checkpoints, "ls", "meshyard checkpoints ls @last", "meshyard checkpoints char-lm -o json")(list_checkpoints)
     shown = (
         "meshyard checkpoints get char-lm --step best --to checkpoints",
@@ -41,6 +41,8 @@ def add_to(app: typer.Typer) -> None:
     )
     command(checkpoints, "get", *shown)(get_checkpoint)
     command(checkpoints, "pin", "meshyard checkpoints pin char-lm 400", "meshyard checkpoints pin char-lm 400 --unpin")(pin)
+    shown = ("meshyard checkpoints expire char-lm 400 --at 2027-01-31T12:00:00Z", "meshyard checkpoints expire char-lm 400 --never")
+    command(checkpoints, "expire", *shown)(expire)
     app.add_typer(checkpoints, name="checkpoints", rich_help_panel="Files")
     artifacts = new_app("Artifacts of a job: list, get.", cls=ListByDefault)
     command(artifacts, "ls", "meshyard artifacts ls @last", "meshyard artifacts eight-schools -o json")(list_artifacts)
@@ -97,6 +99,20 @@ def pin(
     """Keep a checkpoint, whatever the job's rules say."""
     found = session.client.checkpoints.pin(resolve(session.client, job), step, pinned=not unpin)
     return Answer(found.to_dict(), [str(found.step)], lambda: f"step {found.step} {'pinned' if found.pinned else 'not pinned'}")
+
+
+def expire(
+    session: Session,
+    job: JobArgument,
+    step: Annotated[int, typer.Argument(metavar="STEP", min=0, help="Step of the checkpoint.")],
+    at: Annotated[str | None, typer.Option("--at", metavar="INSTANT", help="RFC 3339, such as 2027-01-31T12:00:00Z.")] = None,
+    never: Annotated[bool, typer.Option("--never", help="Not by time.")] = False,
+) -> Answer:
+    """Keep a checkpoint until an instant and no longer."""
+    if (at is None) is not never:
+        raise UsageFault("say either --at INSTANT or --never")
+    found = session.client.checkpoints.expire(resolve(session.client, job), step, at)
+    return Answer(found.to_dict(), [str(found.step)], lambda: f"step {found.step} expires {found.expires_at or 'never'}")
 
 
 def list_artifacts(session: Session, job: JobArgument) -> Answer:

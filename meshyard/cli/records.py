@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from meshyard.cli.answer import Answer
 from meshyard.cli.command import JobArgument, command
 from meshyard.cli.jobref import resolve
-from meshyard.cli.session import Session
+from meshyard.cli.session import Output, Session
 
 if TYPE_CHECKING:
     from meshyard.models import Metrics
@@ -33,8 +34,11 @@ def metrics(
     names: Annotated[str | None, typer.Option("--names", help="Only these, parted by commas.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Every point as CSV: name, labels, step, value.")] = False,
     as_plot: Annotated[bool, typer.Option("--plot", help="A small chart of each series.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay, and print every new point as a line of CSV.")] = False,
 ) -> Answer:
     """Show a job's metrics: the newest values, every point, or charts."""
+    if follow:
+        return _followed(session, resolve(session.client, job), names.split(",") if names else None)
     from meshyard.cli.views.plot import plot
     from meshyard.cli.views.tables import metric_table
 
@@ -48,10 +52,29 @@ def metrics(
     return Answer(found.to_dict(), ids, lambda: metric_table(found))
 
 
-def _csv(metrics: Metrics) -> str:
+def _followed(session: Session, job_id: str, names: list[str] | None) -> Answer:
+    """Print points as they come, until the job ends; with `-o json` they come all at once at the end."""
+    from meshyard.models import Metrics
+
+    series: list[Any] = []
+    shown = session.output is Output.TABLE
+    header = True
+    for item in session.client.jobs.watch(job_id):
+        if isinstance(item, Metrics):
+            fresh = Metrics(series=[each for each in item.series if names is None or each.name in names])
+            series += fresh.to_dict()["series"]
+            if shown:
+                sys.stdout.write(_csv(fresh, header=header))
+                sys.stdout.flush()
+                header = False
+    return Answer({"object": "metrics", "series": series}, list(dict.fromkeys(each["name"] for each in series)))
+
+
+def _csv(metrics: Metrics, *, header: bool = True) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(["name", "labels", "step", "value"])
+    if header:
+        writer.writerow(["name", "labels", "step", "value"])
     for series in metrics.series:
         labels = ";".join(f"{key}={value}" for key, value in sorted(series.labels.items()))
         writer.writerows([series.name, labels, step, value] for step, value in series.points())

@@ -11,7 +11,7 @@ from jobs.states import TERMINAL, Status
 from meshyard.cli.answer import Answer
 from meshyard.cli.command import JobArgument, command
 from meshyard.cli.jobref import resolve, resolve_one
-from meshyard.cli.report import Declined
+from meshyard.cli.report import Declined, UsageFault
 from meshyard.cli.session import Session
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def add_to(app: typer.Typer) -> None:
     command(app, "pause", "meshyard pause char-lm", "meshyard pause @last -o json", panel=steer)(pause)
     command(app, "resume", "meshyard resume char-lm", "meshyard resume @last -o json", panel=steer)(resume)
     command(app, "profile", "meshyard profile @last", "meshyard profile char-lm --steps 20", panel=steer)(profile)
+    command(app, "checkpoint", "meshyard checkpoint char-lm", "meshyard checkpoint @last -o json", panel=steer)(checkpoint)
+    command(
+        app, "patch", "meshyard patch char-lm --priority 5", "meshyard patch @last --name best --metadata team=nlp", panel=steer
+    )(patch)
+    command(app, "clone", "meshyard clone char-lm", "meshyard watch $(meshyard clone char-lm -o id)", panel=steer)(clone)
     command(app, "retry", "meshyard retry char-lm", "meshyard watch $(meshyard retry char-lm -o id)", panel=steer)(retry)
     command(app, "rm", "meshyard rm char-lm", "meshyard rm @last --yes", panel=steer)(rm)
 
@@ -86,6 +91,35 @@ def profile(
 def retry(session: Session, job: JobArgument) -> Answer:
     """Make a new job that goes on where one that failed or was cancelled left off."""
     return _steered(session.client.jobs.retry(resolve_one(session.client, job)))
+
+
+def clone(session: Session, job: JobArgument) -> Answer:
+    """Make a new job with the same spec, from the start."""
+    return _steered(session.client.jobs.clone(resolve(session.client, job)))
+
+
+def checkpoint(session: Session, job: JobArgument) -> Answer:
+    """Have a running job save a checkpoint now; it goes on."""
+    return _steered(session.client.jobs.checkpoint(resolve_one(session.client, job)))
+
+
+def patch(
+    session: Session,
+    job: JobArgument,
+    name: Annotated[str | None, typer.Option("--name", help="Another name.", show_default=False)] = None,
+    priority: Annotated[int | None, typer.Option("--priority", help="Higher goes first.", show_default=False)] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="All of its metadata anew; repeatable.")
+    ] = None,
+) -> Answer:
+    """Change a job's name, priority or metadata; what is left out stays."""
+    pairs = [text.partition("=") for text in metadata or []]
+    if any(not key or not equals for key, equals, _ in pairs):
+        raise UsageFault("--metadata: write it as key=value")
+    if name is None and priority is None and metadata is None:
+        raise UsageFault("say what to change: --name, --priority or --metadata")
+    given = None if metadata is None else {key: value for key, _, value in pairs}
+    return _steered(session.client.jobs.update(resolve_one(session.client, job), name=name, priority=priority, metadata=given))
 
 
 def rm(

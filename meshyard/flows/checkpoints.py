@@ -38,6 +38,11 @@ def pin(job: JobRef, step: int, *, pinned: bool = True) -> Flow[Checkpoint]:
     return (yield from fetch(Checkpoint, with_json("PATCH", job_path(job, "checkpoints", str(step)), {"pinned": pinned})))
 
 
+def expire(job: JobRef, step: int, at: str | None) -> Flow[Checkpoint]:
+    """Keep a checkpoint until an instant (RFC 3339) and no longer; None: it does not expire, whatever `ttl_seconds` says."""
+    return (yield from fetch(Checkpoint, with_json("PATCH", job_path(job, "checkpoints", str(step)), {"expires_at": at})))
+
+
 def find(job: JobRef, step: Which = "latest") -> Flow[Checkpoint]:
     """The checkpoint that `step` means. Raises NoCheckpoint."""
     found = yield from list_checkpoints(job)

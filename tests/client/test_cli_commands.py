@@ -40,6 +40,10 @@ COMMANDS = {
     "resume JOB": "job_",
     "profile JOB --steps 3": "job_",
     "retry done": "job_",
+    "clone done": "job_",
+    "checkpoint JOB": "job_",
+    "patch JOB --name other --priority 2 --metadata a=b": "job_",
+    "checkpoints expire done 10 --at 2999-01-01T00:00:00Z": "10",
     "rm done --yes": "job_",
     "checkpoints done": "10",
     "checkpoints ls done": "10",
@@ -341,8 +345,21 @@ def test_quiet_leaves_results_and_errors(command, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_patch_that_says_nothing_or_wrongly_is_a_usage_fault(command, capsys):
+    assert command("patch JOB") == 2
+    assert "--priority" in capsys.readouterr().err
+    assert command("patch JOB --metadata team") == 2
+    assert command("checkpoints expire done 10") == 2
+    assert command("checkpoints expire done 10 --never --at 2999-01-01T00:00:00Z") == 2
+
+
+def test_metrics_are_followed_to_the_end(command, capsys):
+    assert command("metrics done -f --names train/loss") == 0
+    assert capsys.readouterr().out.splitlines() == ["name,labels,step,value", "train/loss,,1,3.0", "train/loss,,2,2.0"]
+
+
 GROUPS = {
-    "checkpoints": ["ls", "get", "pin"],
+    "checkpoints": ["ls", "get", "pin", "expire"],
     "artifacts": ["ls", "get"],
     "datasets": ["ls", "get", "download"],
     "workers": ["ls", "drain"],
@@ -363,6 +380,11 @@ SINGLE = [
     "resume",
     "profile",
     "retry",
+    "clone",
+    "checkpoint",
+    "patch",
+    "generate",
+    "predict",
     "rm",
     "result",
     "upload",

@@ -21,7 +21,7 @@ load
 OPERATIONS = {
     "jobs": "attempts cancel checkpoint clone delete events follow_logs get list logs metrics pause profile result resume retry"
     " submit update validate wait watch",
-    "checkpoints": "download download_archive files find list pin",
+    "checkpoints": "download download_archive expire files find list pin",
     "artifacts": "download list",
     "code": "download get list upload",
     "datasets": "download get list upload",
