@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,8 @@ from meshyard.cli.session import Session
 from meshyard.cli.specfile import read_spec
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from meshyard.models import Job, Validation
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="JSON file with the job's spec, or - for standard input.")]
@@ -22,6 +25,14 @@ SetOption = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Change a field: steps=500, optimizer.learning_rate=1e-3. Repeatable."),
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the job, in place of the spec's.")]
+
+
+class Level(StrEnum):
+    """How deep a spec is looked at."""
+
+    SCHEMA = "schema"
+    SHAPES = "shapes"
+    COMPILE = "compile"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,9 +44,8 @@ def add_to(app: typer.Typer) -> None:
         "meshyard submit - < lm.json",
     )
     command(app, "submit", *shown, panel=panel)(submit)
-    command(app, "validate", "meshyard validate lm.json", "meshyard validate lm.json --set mesh.axes.data=4 -o json", panel=panel)(
-        validate
-    )
+    checked = ("meshyard validate lm.json", "meshyard validate lm.json --level compile", "meshyard validate lm.json -o json")
+    command(app, "validate", *checked, panel=panel)(validate)
 
 
 def submit(
@@ -61,9 +71,16 @@ def submit(
     return finish(session, follow(session, job), exit_status=True)
 
 
-def validate(session: Session, spec: SpecArgument, assignments: SetOption = None) -> Answer:
-    """Check a spec without queueing anything; exit with 1 if it would be refused."""
-    return _validated(session, session.client.jobs.validate(read_spec(session, spec, assignments or [], None)))
+def validate(
+    session: Session,
+    spec: SpecArgument,
+    assignments: SetOption = None,
+    level: Annotated[
+        Level, typer.Option("--level", help="How deep: shapes has a worker trace it, compile has it compiled as well.")
+    ] = Level.SCHEMA,
+) -> Answer:
+    """Check a spec without queueing anything; exit with 1 if it would be refused or cannot run."""
+    return _validated(session, session.client.jobs.validate(read_spec(session, spec, assignments or [], None), level.value))
 
 
 def _validated(session: Session, found: Validation) -> Answer:
@@ -74,7 +91,16 @@ def _validated(session: Session, found: Validation) -> Answer:
     code = 0 if found.valid else ExitCode.ERROR
     for warning in found.warnings:
         session.say(f"warning: {warning.pointer or '/'}: {warning.detail}")
-    return Answer(found.to_dict(), show=lambda: "valid" if found.valid else "not valid", exit_code=code)
+    return Answer(found.to_dict(), show=lambda: _shown(found), exit_code=code)
+
+
+def _shown(found: Validation) -> RenderableType:
+    word = "valid" if found.valid else "not valid"
+    if not (found.report or {}).get("examined"):
+        return word
+    from meshyard.cli.views.preflight import report_view
+
+    return report_view(found.report or {}, word)
 
 
 def _told(job: Job) -> str:

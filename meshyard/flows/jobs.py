@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +22,8 @@ SpecLike: TypeAlias = Mapping[str, Any] | BaseModel | PathLike[str] | str | byte
 """A job spec: a mapping, a model, the path of a JSON file, or JSON as bytes."""
 
 SLOWEST_POLL_SECONDS = 2.0
+SLOWEST_LOOK_SECONDS = 700.0
+"""A worker's look at a spec: two tries, each of which may wait for a worker."""
 
 
 def spec_body(spec: SpecLike) -> Any:
@@ -46,8 +49,17 @@ def submit(spec: SpecLike, idempotency_key: str | None = None) -> Flow[Job]:
 
 
 def validate(spec: SpecLike, level: str | None = None) -> Flow[Validation]:
-    """Tell whether a spec would be accepted, and everything that is wrong with it. Nothing is queued."""
-    return (yield from fetch(Validation, with_json("POST", "/v1/jobs:validate", spec_body(spec), level=level)))
+    """Tell whether a spec would be accepted and can run, and everything that is wrong with it. Nothing is queued.
+
+    Args:
+        spec: a mapping, a model, the path of a JSON file, or JSON as bytes.
+        level: `schema` reads it; `shapes` has a worker trace it: parameters, memory, FLOPs, the checklist; `compile` has it
+            compiled for its mesh as well. Raises ConflictError (`no_worker`) where no worker is free within half a minute.
+    """
+    request = with_json("POST", "/v1/jobs:validate", spec_body(spec), level=level)
+    if level in ("shapes", "compile"):
+        request = replace(request, read_seconds=SLOWEST_LOOK_SECONDS)
+    return (yield from fetch(Validation, request))
 
 
 def get_job(job: JobRef) -> Flow[Job]:
