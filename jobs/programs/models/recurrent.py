@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jobs.programs.models.setting import Setting, drawn, scaled
+from jobs.programs.models.setting import Setting, drawn, orthogonal, scaled
 
 EMBED_STD = 0.1
 
@@ -34,7 +34,7 @@ class LSTM(nnx.Module):
     def __init__(self, features: int, hidden: int, inside: str | None, setting: Setting, rngs: nnx.Rngs) -> None:
         kinds = {**setting.formats, "rngs": rngs}
         self.inputs = nnx.Linear(features, 4 * hidden, kernel_init=scaled(inside, "mlp"), bias_init=_remembering(hidden), **kinds)
-        recurrent_init = nnx.with_partitioning(nnx.initializers.orthogonal(), ("embed", "mlp"))
+        recurrent_init = nnx.with_partitioning(orthogonal, ("embed", "mlp"))
         self.recurrent = nnx.Linear(hidden, 4 * hidden, use_bias=False, kernel_init=recurrent_init, **kinds)
         self.hidden = hidden
 

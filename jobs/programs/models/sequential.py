@@ -13,7 +13,7 @@ from flax import nnx
 
 from jobs.errors import UserFault
 from jobs.programs.library import arguments, found
-from jobs.programs.models.setting import Setting
+from jobs.programs.models.setting import Setting, orthogonal
 from jobs.spec.catalog import load
 from jobs.spec.layers import placed
 
@@ -154,10 +154,11 @@ def _formats(given: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
 
 
 def _streams(kind: type, rngs: nnx.Rngs) -> dict[str, Any]:
-    """Random streams for a layer that takes them; attention without a cache."""
+    """Random streams for a layer that takes them, attention without a cache, and orthogonal weights in every format."""
     takes = inspect.signature(kind.__init__).parameters
     given: dict[str, Any] = {"rngs": rngs} if "rngs" in takes else {}
-    return given | ({"decode": False} if "decode" in takes else {})
+    given |= {"decode": False} if "decode" in takes else {}
+    return given | ({"recurrent_kernel_init": orthogonal} if "recurrent_kernel_init" in takes else {})
 
 
 def _annotations(name: str, given: Mapping[str, Any], axes: tuple[str | None, str | None] | None) -> dict[str, Any]:

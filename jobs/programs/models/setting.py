@@ -77,3 +77,8 @@ def drawn(std: float, *logical: str | None) -> nnx.Initializer:
 def scaled(*logical: str | None) -> nnx.Initializer:
     """Weights that keep the variance of what comes in (LeCun normal), on these logical axes."""
     return nnx.with_partitioning(nnx.initializers.lecun_normal(), logical)
+
+
+def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """An orthogonal matrix, made in float32 at least: there is no QR decomposition in shorter formats."""
+    return nnx.initializers.orthogonal()(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)

@@ -179,6 +179,14 @@ def test_precision_and_remat_reach_the_layers() -> None:
     assert {leaf.dtype.name for leaf in jax.eval_shape(lambda: form.fresh(0))["params"].values()} == {"float32"}
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_recurrent_cell_takes_short_parameters(cell: str) -> None:
+    """Of which no orthogonal matrix can be made directly."""
+    setting = Setting(LAYOUT, params=jnp.dtype("bfloat16"))
+    form = form_of(model_of(SERIES, [{"type": cell, "in_features": 4, "hidden_features": 6}]), setting)
+    assert {leaf.dtype.name for leaf in jax.eval_shape(lambda: form.fresh(0))["params"].values()} == {"bfloat16"}
+
+
 def test_what_layers_take_is_what_others_give_on_logical_axes() -> None:
     layers = [CONV | {"type": "Conv"}, {"type": "flatten"}, LINEAR | {"in_features": 216}, LINEAR | {"in_features": 6}]
     axes = form_of(model_of(PICTURE, layers)).logical_axes
