@@ -24,7 +24,7 @@ def configure(cpu_devices: int | None, device_ids: list[int] | None, compile_cac
         cpu_devices: virtual CPU devices to make; None for what the platform has.
         device_ids: the accelerators this child may see; None for all.
         compile_cache: folder of compiled programs, shared by a worker's children one after another.
-        spec: the resolved spec (`precision.x64`, `debug`).
+        spec: the resolved spec (`precision.x64`, `precision.matmul`, `debug`).
     """
     if device_ids is not None and cpu_devices is None:
         visible = ",".join(map(str, device_ids))
@@ -35,6 +35,7 @@ def configure(cpu_devices: int | None, device_ids: list[int] | None, compile_cac
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     jax.config.update("jax_enable_x64", spec["precision"]["x64"])
+    jax.config.update("jax_default_matmul_precision", spec["precision"]["matmul"])
     jax.config.update("jax_debug_nans", spec["debug"]["nans"])
     jax.config.update("jax_disable_jit", spec["debug"]["disable_jit"])
     jax.config.update("jax_log_compiles", spec["debug"]["log_compiles"])
@@ -70,7 +71,10 @@ def main() -> None:
     """Print the devices as one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpu-devices", type=int, default=None)
-    plain = {"precision": {"x64": False}, "debug": {"nans": False, "disable_jit": False, "log_compiles": False}}
+    plain = {
+        "precision": {"x64": False, "matmul": "default"},
+        "debug": {"nans": False, "disable_jit": False, "log_compiles": False},
+    }
     configure(parser.parse_args().cpu_devices, None, None, plain)
     sys.stdout.write(json.dumps(describe() | {"versions": versions()}) + "\n")
 

@@ -22,6 +22,10 @@ class Precision(Document):
         default=None,
         description="Format of the sum of gradients over micro-batches; null: that of the parameters, float32 at least.",
     )
+    matmul: Literal["default", "high", "highest"] = Field(
+        default="default",
+        description="How exact products of float32 are: on a GPU default may round to TF32 and highest does not; a CPU never does.",
+    )
     x64: bool = Field(default=False, description="Allow 64-bit numbers.")
 
 
@@ -51,7 +55,8 @@ def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:
     usual = "float64" if kind == "mcmc" and precision.x64 else "float32"
     params = precision.params or usual
     sums = precision.accumulation or ("float64" if params == "float64" else "float32")
-    return {"params": params, "compute": precision.compute or params, "accumulation": sums, "x64": precision.x64}
+    formats = {"params": params, "compute": precision.compute or params, "accumulation": sums}
+    return {**formats, "matmul": precision.matmul, "x64": precision.x64}
 
 
 LONG_STEPS = 100

@@ -63,7 +63,7 @@ def test_the_contracts_training_example():
         "uri": None, "inline": None, "builtin": None, "eval_batches": None, "eval_dataset": None, "tokenizer": "bytes",
         "separator": None, "packing": "stream", "args": None,
     }  # fmt: skip
-    assert spec.resolved["precision"] == language()["precision"] | {"accumulation": "float32"}
+    assert spec.resolved["precision"] == language()["precision"] | {"accumulation": "float32", "matmul": "default"}
     same = (
         "mesh",
         "remat",
@@ -126,7 +126,7 @@ def test_whole_numbers_become_floats_where_the_library_wants_them():
             "/mesh/axes",
             {"data": 4, "model": 2},
         ),
-        ({}, "/precision", {"params": "float32", "compute": "float32", "accumulation": "float32", "x64": False}),
+        ({}, "/precision", dict.fromkeys(("params", "compute", "accumulation"), "float32") | {"matmul": "default", "x64": False}),
         ({"/precision": {"params": "bfloat16"}}, "/precision/accumulation", "float32"),
         ({}, "/metrics", []),
         ({"/data/eval_fraction": 0.1}, "/metrics", ["perplexity"]),
@@ -157,7 +157,7 @@ def test_memory_and_labels_are_what_a_worker_must_offer():
 
 def test_a_sampler_with_x64_computes_in_it():
     precision = read(edited(schools(), {"/precision": {"x64": True}})).resolved["precision"]
-    assert precision == {"params": "float64", "compute": "float64", "accumulation": "float64", "x64": True}
+    assert precision == dict.fromkeys(("params", "compute", "accumulation"), "float64") | {"matmul": "default", "x64": True}
 
 
 def test_a_block_of_draws_is_no_longer_than_the_run():

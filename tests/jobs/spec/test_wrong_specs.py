@@ -454,6 +454,7 @@ WRONG = [
     (language, {"/checkpoint/ttl_seconds": 0.5}, [("/checkpoint/ttl_seconds", "out_of_range")], "at least 1"),
     (language, {"/checkpoint/every_step": 1}, [("/checkpoint/every_step", "unknown_field")], 'did you mean "every_steps"'),
     (text, {"/precision": {"params": "float64"}}, [("/precision/params", "requires")], "precision.x64"),
+    (text, {"/precision": {"matmul": "float32"}}, [("/precision/matmul", "unknown_value")], '"highest"'),
     (schools, {"/precision": {"compute": "bfloat16"}}, [("/precision/compute", "conflict")], "float32"),
     # sampling
     (schools, {"/num_chains": 6}, [("/num_chains", "not_divisible")], '"chains" of size 4'),
