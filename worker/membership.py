@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from jobs.protocol import FileStorage, Probe, Register, Registered
@@ -19,6 +20,10 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+PLUGINS = "meshyard.models"
+"""The group of entry points by which an operator installs models."""
+
+ANY_PLUGIN = "models/plugin"
 OWN = "/import"
 """What ends the offer of a model or a loss of a user's own."""
 
@@ -99,7 +104,9 @@ class Membership:
 def introduce(settings: Settings, found: Found, containment: Containment) -> Register:
     """What a worker says of itself when it registers."""
     catalog = load()
+    plugins = {point.name: point.dist.version if point.dist is not None else "0" for point in entry_points(group=PLUGINS)}
     offers = [offer for offer in catalog.offers() if containment.is_willing or not offer.endswith(OWN)]
+    offers = [offer for offer in offers if plugins or offer != ANY_PLUGIN] + [f"plugin:{name}" for name in plugins]
     return Register(
         platform=found.platform,
         device_kind=found.device_kind,
@@ -107,7 +114,7 @@ def introduce(settings: Settings, found: Found, containment: Containment) -> Reg
         memory_bytes=host_memory_bytes(),
         slots=settings.slots,
         labels=dict(settings.labels),
-        versions=found.versions,
+        versions=found.versions | {f"plugin:{name}": version for name, version in plugins.items()},
         catalog_digest=catalog.digest,
         code=containment.told() if containment.mode != "off" else None,
         offers=[*offers, *(f"label:{name}={value}" for name, value in settings.labels.items())],

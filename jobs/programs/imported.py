@@ -14,6 +14,7 @@ from flax import nnx
 from jobs.programs.data import Batch
 from jobs.programs.user_code import Loss, own_loss
 from jobs.spec.binding import WEIGHT
+from jobs.spec.imports import is_own
 
 TARGET = "y"
 MASK = "mask"
@@ -30,7 +31,7 @@ def adapt(spec: dict[str, Any], base: Any) -> Any:
     """
     if spec["loss"]["type"] == "import":
         return OwnLoss(base, own_loss(spec["loss"]))
-    if spec["model"]["type"] == "import" and spec["data"]["args"] is not None:
+    if is_own(spec["model"]) and spec["data"]["args"] is not None:
         return OwnModel(base, [name for name in spec["data"]["args"] if name not in (TARGET, WEIGHT)])
     return base
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax import nnx
 
 from jobs.errors import UserFault
 
+PLUGINS = "meshyard.models"
 Named = Mapping[str, Any]
 Loss = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
 
@@ -48,10 +50,26 @@ def build_own_model(model: dict[str, Any], _setting: Any, rngs: nnx.Rngs) -> nnx
     Raises:
         UserFault: `user_code_error`, where that is no `nnx.Module`.
     """
-    found = resolve(model, "/model")(**model["config"], rngs=rngs)
+    return _built(resolve(model, "/model"), model["target"], model["config"], rngs)
+
+
+def build_plugin(model: dict[str, Any], _setting: Any, rngs: nnx.Rngs) -> nnx.Module:
+    """A fresh module that the worker's operator has installed: the entry point of its name in the group `meshyard.models`.
+
+    Raises:
+        UserFault: `user_code_error`, where it is not there, or gives no `nnx.Module`.
+    """
+    found = next(iter(entry_points(group=PLUGINS, name=model["name"])), None)
+    if found is None:
+        raise UserFault("user_code_error", f"no plugin {model['name']} is installed on this worker", "/model/name")
+    return _built(found.load(), model["name"], model["config"], rngs)
+
+
+def _built(make: Any, name: str, config: dict[str, Any], rngs: nnx.Rngs) -> nnx.Module:
+    found = make(**config, rngs=rngs)
     if not isinstance(found, nnx.Module):
-        message = f"{model['target']} gave a {type(found).__name__}, and a job trains an nnx.Module"
-        raise UserFault("user_code_error", message, "/model/target")
+        message = f"{name} gave a {type(found).__name__}, and a job trains an nnx.Module"
+        raise UserFault("user_code_error", message, "/model")
     return found
 
 

@@ -22,20 +22,25 @@ Named = Mapping[str, Any]
 
 
 def is_own(value: Named | None) -> bool:
+    """Whether a model or a loss is none of the catalog's: from a bundle, or installed by an operator."""
+    return value is not None and value["type"] in ("import", "plugin")
+
+
+def is_imported(value: Named | None) -> bool:
     """Whether a model or a loss comes from a bundle."""
     return value is not None and value["type"] == "import"
 
 
 def bundles_of(spec: Named) -> list[str]:
     """The ids of the bundles that a resolved spec names, each once."""
-    return list(dict.fromkeys(spec[field]["code"] for field in FIELDS if is_own(spec.get(field))))
+    return list(dict.fromkeys(spec[field]["code"] for field in FIELDS if is_imported(spec.get(field))))
 
 
 def check_imports(parts: Mapping[str, Any], find: FindBundle) -> Iterator[Issue]:
     """What is wrong with the bundles and targets that a job names."""
     found: dict[str, BundleFacts] = {}
     for field in FIELDS:
-        if is_own(parts.get(field)):
+        if is_imported(parts.get(field)):
             bundle = find(parts[field]["code"])
             if bundle is None:
                 detail = f"there is no bundle {quoted(parts[field]['code'])}; GET /v1/code lists them, POST /v1/code uploads one"

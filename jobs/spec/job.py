@@ -264,7 +264,11 @@ def _finish(document: Any, draft: Draft) -> Spec:
 
 
 def _needs(kind: str, resolved: Mapping[str, Any]) -> set[str]:
-    return {*_named_entries(kind, resolved), *(f"label:{key}={value}" for key, value in resolved["resources"]["labels"].items())}
+    plugin = {f"plugin:{resolved['model']['name']}"} if resolved["model"]["type"] == "plugin" else set[str]()
+    return plugin | {
+        *_named_entries(kind, resolved),
+        *(f"label:{key}={value}" for key, value in resolved["resources"]["labels"].items()),
+    }
 
 
 def _named_entries(kind: str, resolved: Mapping[str, Any]) -> Iterator[str]:

@@ -25,7 +25,7 @@ Size = tuple[str, int, str]
 def complete(model: Model) -> dict[str, Any]:
     """The same model with the arguments settled that follow from others."""
     settled = dict(model)
-    if settled["type"] == "import" and settled["context"] is None and type(settled["config"].get("context")) is int:
+    if settled["type"] in ("import", "plugin") and settled["context"] is None and type(settled["config"].get("context")) is int:
         settled["context"] = settled["config"]["context"]
     if "mlp_dim" in settled and settled["mlp_dim"] is None:
         settled["mlp_dim"] = _usual_mlp_dim(settled)

@@ -153,7 +153,7 @@ def check_same_average(ema: object | None, found: CheckpointFacts) -> Iterator[I
 def _free_of(model: dict[str, Any]) -> set[str]:
     if model["type"] == "mlp":
         return {"activation"}
-    if model["type"] == "import":
+    if model["type"] in ("import", "plugin"):
         return {"code", "target", "config"}
     return {"context"} if model["type"] == "lstm_lm" or model.get("positions") == "rotary" else set[str]()
 

@@ -43,7 +43,7 @@ def read_remat(value: Any) -> tuple[Any, list[Issue]]:
 
 def check_remat(model: Mapping[str, Any], remat: str | Mapping[str, Any]) -> Iterator[Issue]:
     """A rule for some blocks, where all blocks are one; any rule, where the blocks are a user's own."""
-    if model["type"] == "import" and remat != "none":
+    if model["type"] in ("import", "plugin") and remat != "none":
         yield Issue(
             "/remat", "conflict", "does not reach into a module of your own: wrap its layers in nnx.remat, and leave this out"
         )

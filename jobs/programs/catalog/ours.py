@@ -100,8 +100,8 @@ def models() -> dict[str, Entry]:
     lstm_lm = {"vocab_size": _VOCABULARY, "dim": {**_WIDTH, "default": 64}, "context": _CONTEXT, **memory}
     sequential = {"in_shape": _in_shape("the shape of one sample, the batch aside", 1, 8), "layers": LAYERS}
     priors = {f"prior_scale_{name}": _SCALE for name in ("intercept", "coefficients", "sigma")}
+    plugin = {"name": {"type": "string", "minLength": 1, "maxLength": 100, "description": "of an entry point meshyard.models"}}
     own = {
-        **_own(),
         "config": {"type": "object", "additionalProperties": True, "default": {}, "description": "arguments of its constructor"},
         "context": {
             **_nullable({"type": "integer", "minimum": 1, "maximum": 1_048_576}),
@@ -110,7 +110,18 @@ def models() -> dict[str, Entry]:
         },
     }
     found = [
-        _model("import", "A module of your own, from an uploaded bundle: built as Net(**config, rngs=rngs).", "train", own),
+        _model(
+            "import",
+            "A module of your own, from an uploaded bundle: built as Net(**config, rngs=rngs).",
+            "train",
+            {**_own(), **own},
+        ),
+        _model(
+            "plugin",
+            "A module that a worker's operator has installed: built as Net(**config, rngs=rngs).",
+            "train",
+            {**plugin, **own},
+        ),
         _model("transformer", "A decoder-only transformer that predicts the next token of a text.", "train", transformer),
         _model("mlp", "A multilayer perceptron for the rows of a table.", "train", mlp, ["x", "y"]),
         _model("cnn", "A small convolutional network for pictures.", "train", cnn, ["x", "y"]),

@@ -14,7 +14,7 @@ from jobs.programs.models.sequential import Sequential
 from jobs.programs.models.setting import Setting
 from jobs.programs.models.transformer import Transformer
 from jobs.programs.models.vit import ViT
-from jobs.programs.user_code import build_own_model
+from jobs.programs.user_code import build_own_model, build_plugin
 
 NETWORKS: Mapping[str, Callable[[dict[str, Any], Setting, nnx.Rngs], nnx.Module]] = {
     "transformer": Transformer,
@@ -26,6 +26,7 @@ NETWORKS: Mapping[str, Callable[[dict[str, Any], Setting, nnx.Rngs], nnx.Module]
     "lstm_lm": LSTMLanguageModel,
     "sequential": Sequential,
     "import": build_own_model,
+    "plugin": build_plugin,
 }
 
 

@@ -144,6 +144,18 @@ def test_a_resumed_run_is_the_same_run(bundle) -> None:
         assert np.array_equal(value, rest.sections["params"][name])
 
 
+def test_a_plugin_is_the_module_that_its_entry_point_names(bundle, tmp_path: Path) -> None:
+    own = bundle()
+    info = tmp_path / "installed-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[meshyard.models]\nmine = {own.module}:Net\n")
+    model = {"type": "plugin", "name": "mine", "config": {"width": 8}}
+    assert running.losses_of(own.program(model=model), 3) == pytest.approx(running.losses_of(own.program(), 3))
+    with pytest.raises(UserFault, match="no plugin other"):
+        own.program(model=model | {"name": "other"})
+
+
 def changed(old: str, new: str) -> str:
     assert old in NET
     return NET.replace(old, new)

@@ -47,6 +47,13 @@ def test_text_takes_its_context_from_the_models_own_config():
     assert spec.resolved["data"]["tokenizer"] == "bytes"
 
 
+def test_a_plugin_is_needed_by_its_name():
+    document = edited(own(), {"/model": {"type": "plugin", "name": "resnet", "config": {"width": 8}}})
+    spec = read(document)
+    assert {"models/plugin", "plugin:resnet"} <= set(spec.needs)
+    assert spec.resolved["model"]["context"] is None
+
+
 def test_a_mesh_may_have_axes_that_only_the_module_knows():
     document = edited(own(), {"/mesh": {"axes": {"data": 2, "model": 2}}, "/data/batch_size": 32})
     assert read(document).resolved["mesh"]["axes"] == {"data": 2, "model": 2}
