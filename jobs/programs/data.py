@@ -213,7 +213,11 @@ def read_texts(path: Path, form: str, column: str) -> list[str]:
 
 def _read_table(path: Path, form: str) -> Any:
     readers = {"csv": pyarrow.csv.read_csv, "jsonl": pyarrow.json.read_json, "parquet": pyarrow.parquet.read_table}
-    return readers[form](str(path))
+    try:
+        return readers[form](str(path))
+    except pa.ArrowException as error:
+        detail = f"the {form} file cannot be read as one table: {error}; mend that row and upload it again"
+        raise UserFault("dataset_invalid", detail, "/data/dataset") from error
 
 
 def _is_number(kind: Any) -> bool:

@@ -74,6 +74,13 @@ def test_records_are_examples_or_texts(tmp_path: Path) -> None:
     assert data.read_columns(tmp_path / "texts", "arrayrecord") == {}
 
 
+def test_a_file_whose_columns_change_late_is_told_as_invalid_data(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"x": 1}\n' * 300_000 + '{"x": [1]}\n')
+    with pytest.raises(UserFault, match="cannot be read as one table") as caught:
+        data.read_columns(tmp_path / "t.jsonl", "jsonl")
+    assert (caught.value.code, caught.value.param) == ("dataset_invalid", "/data/dataset")
+
+
 def test_arrays_in_tables_keep_their_shape(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(f'{{"x": [[1, 2], [3, {n}]], "r": {[0] * n}}}\n' for n in range(3)))
     pq.write_table(pa.table({"x": [[[1, 2], [3, n]] for n in range(3)]}), tmp_path / "t.parquet")
