@@ -165,9 +165,16 @@ class Talk:
             with self._lock:
                 self._command = message
                 self._leave_if_told()
-            if self.leaving():
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+            self._nudge()
         os._exit(1)
+
+    def _nudge(self) -> None:
+        """Wake the main thread out of what it waits for in vain.
+
+        A signal that comes just before it falls asleep does not wake it, so this is done again and again.
+        """
+        if self._waits and self.leaving():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
 
     def _leave_if_told(self) -> None:
         if self._interruptible_at is not None and self.command in ENDING_OF:
@@ -178,6 +185,7 @@ class Talk:
         while True:
             self._urgent.wait(HELD_SECONDS)
             self._urgent.clear()
+            self._nudge()
             rows: list[Measurement] = []
             for _ in range(len(self._out)):
                 item = self._out.popleft()
