@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jobs.programs import autopsy
+from jobs.programs import autopsy, exporting
 from jobs.programs import data as datasets
 from jobs.programs.ensemble import TRIAL, Members, seeds, side_by_side
 from jobs.programs.evaluation import Evaluation
@@ -57,6 +57,8 @@ class TrainProgram:
         if spec["ensemble"] is not None:
             self._update = Members(one, spec["ensemble"])
             self._shapes, self._shardings = jax.eval_shape(self._fresh), side_by_side(self._shardings)
+        if spec["export"]["jax_export"]:
+            exporting.check_size(self._shapes["params"])
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
         self._step: Callable[..., Any] | None = None
         self._feed: datasets.Feed | None = None
@@ -225,7 +227,12 @@ class TrainProgram:
                  "best": outputs.best(keep["metric"], keep["mode"], at)}
                 for at, seed in enumerate(seeds(self.spec["seed"], self.spec["ensemble"]))
             ]  # fmt: skip
-        return result, self.objective.write_artifacts(outputs.folder)
+        return result, [*self.objective.write_artifacts(outputs.folder), *self._export(state, outputs.folder)]
+
+    def _export(self, state: State, folder: Path) -> list[str]:
+        if not self.spec["export"]["jax_export"]:
+            return []
+        return exporting.write(self.spec, state.sections, self.objective.example(), folder)
 
     # -- one step ------------------------------------------------------------------------------------------------------------
 

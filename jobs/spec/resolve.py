@@ -69,6 +69,7 @@ def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
         "eval_every": checkpoint["every_steps"] or _tenth(parts["steps"]) if evaluates else parts["eval_every"],
         "checkpoint": checkpoint,
         "stop": parts["stop"].model_dump(),
+        "export": parts["export"].model_dump(),
         "ema": None if parts["ema"] is None else parts["ema"].model_dump(),
         "metrics": settle_measures(parts["metrics"], parts["loss"], parts["data"], text=is_text(parts["model"])),
     }

@@ -25,6 +25,14 @@ class Ema(Document):
     )
 
 
+class Export(Document):
+    """What is made of the model when training is done, beside its checkpoint."""
+
+    jax_export: bool = Field(
+        default=False, description="The forward pass with its parameters as the artifact model.jax_export, readable for six months."
+    )
+
+
 class Train(Envelope):
     """A training job. `model`, `loss` and `optimizer` are fitted to the catalog."""
 
@@ -51,4 +59,5 @@ class Train(Envelope):
     eval_every: Every | None = Field(default=None, description="Steps between evaluations; left out: as often as checkpoints.")
     log_every: Every = Field(default=1, description="Steps between metrics.")
     checkpoint: TrainCheckpoint = Field(default=TrainCheckpoint(), description="When the job is saved.")
+    export: Export = Field(default=Export(), description="Other forms of the trained model, made at the end.")
     stop: TrainStop = Field(default=TrainStop(), description="When the job ends early.")

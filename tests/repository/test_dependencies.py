@@ -15,8 +15,8 @@ PARTS = {
     "worker": ("worker",),
     "meshyard": ("service",),
 }
-# Not imported by name: a database driver that SQLAlchemy loads, what ArviZ writes its files with, the compiled half of JAX.
-LOADED_BY_OTHERS = {"psycopg", "xarray", "h5netcdf", "h5py", "jaxlib"}
+# Not imported by name: a database driver of SQLAlchemy, what ArviZ and `jax.export` write files with, the compiled half of JAX.
+LOADED_BY_OTHERS = {"psycopg", "xarray", "h5netcdf", "h5py", "flatbuffers", "jaxlib"}
 # Pydantic pins its core to one version and gives the errors that its API raises from there.
 OF_PYDANTIC = {"pydantic_core"}
 # Named by the mission; each must be asked for somewhere.

@@ -15,7 +15,7 @@ COMMON = {
     "debug", "profile", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
 TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every",
-                  "ema", "ensemble", "metrics"}  # fmt: skip
+                  "ema", "ensemble", "export", "metrics"}  # fmt: skip
 MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
 
 
