@@ -20,7 +20,7 @@ APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 SMALLER   := tests/jobs/programs tests/conformance tests/storage tests/end_to_end
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports catalog containers repository bench serve work faults fuzz \
+.PHONY: help setup demo test check format lint types imports catalog containers repository bench serve work conformance faults fuzz \
         test-postgresql test-py313 stack clean
 
 help: ## Show what can be made
@@ -76,6 +76,9 @@ work: setup ## Run a worker for it (CPU_DEVICES=8 for virtual devices)
 
 faults: setup ## Kill at N random points of each kind and compare bit for bit (N=20)
 	MESHYARD_FAULT_POINTS=$(N) $(PYTEST) -q -n $(WORKERS) --dist loadfile $(FAULTS)
+
+conformance: setup ## Train every model of the catalog on every mesh in every format
+	MESHYARD_CONFORMANCE=full $(PYTEST) -q -n $(WORKERS) --dist loadfile tests/conformance
 
 fuzz: setup ## Send CASES generated requests to every route (CASES=2000)
 	MESHYARD_FUZZ_CASES=$(CASES) $(PYTEST) -q tests/fuzz
