@@ -96,15 +96,6 @@ def test_a_checkpoint_now_is_saved_and_training_goes_on(tmp_path: Path, text: Pa
     assert child.end()["step"] > saved
 
 
-def test_a_stop_while_it_compiles_ends_it_at_once(tmp_path: Path, text: Path) -> None:
-    child = ChildProcess(tmp_path, specs.transformer(**FOREVER), dataset=text)
-    child.until(lambda m: m["type"] == "phase" and m["phase"] == "compiling")
-    child.command("drain")
-    end = child.end()
-    assert (end["ending"], end["step"]) == ("released", 0)
-    assert not any(m["type"] == "metrics" for m in child.messages)
-
-
 def test_a_child_whose_agent_is_gone_ends(tmp_path: Path, text: Path) -> None:
     child = ChildProcess(tmp_path, specs.transformer(**FOREVER), dataset=text)
     child.until_step(1)
@@ -193,20 +184,3 @@ def test_parameters_can_start_another_job(tmp_path: Path, text: Path) -> None:
     second.end()
     assert second.metrics()[4, "{}", "eval/loss"] < trained + 0.3
     assert second.metrics()[1, "{}", "train/loss"] < first.metrics()[1, "{}", "train/loss"] - 0.5
-
-
-def test_a_disk_that_refuses_fails_the_attempt(tmp_path: Path, text: Path) -> None:
-    child = ChildProcess(tmp_path, specs.transformer(), dataset=text, largest_file=16_000)
-    end = child.end()
-    assert end["ending"] == "failed"
-    assert end["error"]["code"] == "checkpoint_failed"
-    assert child.checkpoints() == []
-
-
-def test_a_checkpoint_that_does_not_fit_is_corrupt(tmp_path: Path, text: Path) -> None:
-    first = ChildProcess(tmp_path / "first", specs.transformer(), dataset=text)
-    first.end()
-    shutil.rmtree(tmp_path / "first/checkpoints/4/state/params.embed.embedding")
-    second = ChildProcess(tmp_path / "second", specs.transformer(), 1, text, tmp_path / "first/checkpoints/4")
-    end = second.end()
-    assert (end["ending"], end["error"]["code"]) == ("failed", "checkpoint_corrupt")

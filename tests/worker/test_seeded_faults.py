@@ -1,12 +1,19 @@
-"""Faults sown into real jobs: each gives the right code, the right pointer or name, and a hint that helps."""
+"""Faults sown into jobs: each gives the right code, the right pointer or name, and a hint that helps.
+
+Elsewhere: a shape that recompiles (`test_leaving.py`); code of users that raises or hangs (`test_user_code.py`, and each kind of
+mistake in `tests/jobs/programs/test_user_code.py`).
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from jobs.errors import FAULT_OF_CODE, SpecInvalid
 from tests import specs
 from tests.worker.child_process import ChildProcess
 
@@ -73,3 +80,40 @@ def test_debug_nans_ends_where_the_first_one_arises(tmp_path: Path) -> None:
     assert (error["code"], error["param"]) == ("nan_loss", "/debug/nans")
     assert "encountered in" in error["message"]
     assert ", line " in error["message"]
+
+
+WIDE = {"type": "mlp", "in_features": 2, "hidden": [128, 128], "out_features": 3}
+
+
+def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
+    error = failure(ChildProcess(tmp_path, specs.spirals(model=WIDE), largest_file=16_000))
+    assert error["code"] == "checkpoint_failed"
+    assert "make room" in error["message"]
+
+
+def test_a_corrupt_checkpoint_is_no_fault_of_the_job(tmp_path: Path) -> None:
+    first = ChildProcess(tmp_path / "first", specs.spirals())
+    assert first.end()["ending"] == "succeeded"
+    arrays = [path for path in (tmp_path / "first/checkpoints/3/state").iterdir() if path.name.startswith("params.")]
+    shutil.rmtree(arrays[0])
+    error = failure(ChildProcess(tmp_path / "second", specs.spirals(), resume=tmp_path / "first/checkpoints/3"))
+    assert error["code"] == "checkpoint_corrupt"
+    assert FAULT_OF_CODE[error["code"]] == "infra"
+
+
+def test_a_vocabulary_that_is_too_small_is_refused_at_submit() -> None:
+    document = specs.transformer()
+    document["model"]["vocab_size"] = 64
+    with pytest.raises(SpecInvalid) as caught:
+        specs.resolve(document)
+    assert [(issue.pointer, issue.code) for issue in caught.value.issues] == [("/model/vocab_size", "too_small")]
+    assert "must be at least 127" in caught.value.issues[0].detail
+
+
+def test_a_drain_while_it_compiles_gives_the_job_back_at_once(tmp_path: Path) -> None:
+    child = ChildProcess(tmp_path, specs.spirals(steps=1_000_000, checkpoint={"every_steps": 500_000}))
+    child.until(lambda m: m["type"] == "phase" and m["phase"] == "compiling")
+    child.command("drain")
+    end = child.end()
+    assert (end["ending"], end["step"], end["error"]) == ("released", 0, None)
+    assert child.checkpoints() == []
