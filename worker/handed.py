@@ -38,4 +38,5 @@ def subject(start: Message) -> Subject:
         host_bytes=limits.host_bytes(spec),
         limit=limits.limit_of(spec, math.prod(assignment["mesh_axes"].values())),
         beside=beside(start),
+        folders=tuple(folders(start)),
     )

@@ -10,15 +10,18 @@ from typing import Any
 
 import jax
 
-from jobs.preflight import Examined, Findings
+from jobs.preflight import Examined, Findings, Notice
 from jobs.programs.data import ALONE, Beside
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.preflight import checklist, compiling, notices, sampling, shapes
 from jobs.programs.preflight.candidates import Retrial
 from jobs.programs.preflight.compiling import Limit
 from jobs.programs.program import Program
+from jobs.programs.purity import program_warnings
 from jobs.programs.registry import build_program
 from jobs.programs.train import TrainProgram
+
+MOST_NOTICES = 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Subject:
         path, form, beside: the data, as `build_program` takes it.
         host_bytes: memory that the job may have on its host.
         limit: what a device has; None where that is not known.
+        folders: where the bundles of a user's code are unpacked.
     """
 
     spec: dict[str, Any]
@@ -40,6 +44,7 @@ class Subject:
     host_bytes: int
     limit: Limit | None
     beside: Beside = ALONE
+    folders: tuple[Path, ...] = ()
 
     def build(self, spec: dict[str, Any] | None = None) -> Program:
         """The program, or the one of another spec over the same data."""
@@ -92,9 +97,18 @@ def examine(subject: Subject, level: str, versions: Mapping[str, str], *, virtua
     return findings.model_copy(
         update={
             "checklist": checklist.checklist(subject.spec, findings, parts.get("verdict") is not None, _traced(program, watch)),
-            "notices": notices.notices(subject.spec, findings),
+            "notices": [*notices.notices(subject.spec, findings), *_impure(subject, program)],
         }
     )
+
+
+def _impure(subject: Subject, program: Program) -> list[Notice]:
+    """What is impure or outdated in a user's own code."""
+    found: list[Notice] = []
+    for warning in program_warnings(program, subject.folders)[:MOST_NOTICES]:
+        where = f"{warning['file']}, line {warning['line']}: " if warning["file"] else ""
+        found.append(Notice(pointer="/model", code=warning["code"], detail=where + warning["detail"]))
+    return found
 
 
 def _shapes(subject: Subject, program: Program, watch: Stopwatch) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from jobs.errors import UserFault
 from jobs.programs import user_code
+from jobs.programs.preflight.look import Subject, examine
 from jobs.programs.purity import program_warnings
 from jobs.programs.user_errors import explain
 from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
@@ -262,3 +263,11 @@ def test_a_leak_that_nobody_reads_is_found(bundle) -> None:
 
 def test_a_pure_step_is_not_warned_of(bundle) -> None:
     assert traced(bundle()) == []
+
+
+def test_a_preflight_tells_what_is_impure(bundle) -> None:
+    own = bundle(IMPURE[0])
+    spec = own.spec()
+    subject = Subject(spec, spec["mesh"]["axes"], None, None, 2**34, None, folders=(own.folder,))
+    notices = examine(subject, "shapes", {}, virtual=True).notices
+    assert next(notice.detail.partition(":")[0] for notice in notices if notice.code == "impure_program").startswith(own.module)
