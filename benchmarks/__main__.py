@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-NAMES = ("step", "checkpoint", "start", "preflight", "quality", "ensemble", "accelerator")
+NAMES = ("step", "checkpoint", "restore", "start", "preflight", "quality", "ensemble", "accelerator")
 
 
 def main() -> None:
