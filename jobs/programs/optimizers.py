@@ -67,8 +67,8 @@ def clipped_fraction(clip: Named, grads: Any, norm: jax.Array) -> jax.Array:
     if clip["type"] == "clip_by_global_norm":
         return (norm > clip["max_norm"]).astype(jnp.float32)
     leaves = jax.tree.leaves(grads)
-    beyond = sum(jnp.sum(jnp.abs(leaf) > clip["max_delta"], dtype=jnp.float32) for leaf in leaves)
-    return beyond / sum(leaf.size for leaf in leaves)
+    beyond = [jnp.sum(jnp.abs(leaf) > clip["max_delta"], dtype=jnp.float32) for leaf in leaves]
+    return jnp.sum(jnp.stack(beyond)) / sum(leaf.size for leaf in leaves)
 
 
 def states_of(opt_state: Any, kind: type) -> Iterator[Any]:

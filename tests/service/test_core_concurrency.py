@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from jobs.protocol import Assignment
 from service.context import Context
 from service.db.queries import workers as worker_rows
 from service.db.transaction import Read, Write
@@ -47,6 +48,7 @@ def test_four_hundred_jobs_are_claimed_once_each_by_twelve_workers(context: Cont
                 given = queue.claim(Change(write, context), "default", worker, queue.Claim(devices=8))
             if given is None:
                 return claimed
+            assert isinstance(given, Assignment)
             claimed.append(given.job_id)
 
     workers = [registered(context, f"wrk_{number}") for number in range(THREADS)]

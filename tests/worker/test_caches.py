@@ -36,7 +36,7 @@ def test_a_folder_goes_as_one_and_is_as_young_as_its_youngest_file(folders: tupl
     data, _ = folders
     keep(data / "text" / "values.npy", 50, 300)
     keep(data / "text" / "manifest.json", 1, 10)
-    os.utime(data / "text", (time.time() - 300,) * 2)
+    os.utime(data / "text", (time.time() - 300, time.time() - 300))
     alone = keep(data / "alone", 50, 100)
     assert Caches(folders, 60).evict() == [alone]
     assert Caches(folders, 50).evict() == [data / "text"]

@@ -42,7 +42,7 @@ class Beats:
 def lease(beats: Beats, standing: Standing, commands: list[Beat], now: list[float] | None = None) -> Lease:
     service = Service("http://service", None, httpx.MockTransport(beats))
     clock = {"clock": lambda: now[0]} if now else {}
-    return Lease(service, "att_1", 3, 0.03, standing, commands.append, commands.append, **clock)
+    return Lease(service, "att_1", 3, 0.03, standing, commands.append, lambda _: None, **clock)
 
 
 def test_a_beat_says_where_the_attempt_stands():

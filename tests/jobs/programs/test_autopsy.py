@@ -27,7 +27,7 @@ def log_of_negative(w: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.sum(jnp.log(w * x - 10.0))
 
 
-def log_in_a_loop(w: jax.Array, x: jax.Array) -> jax.Array:
+def log_in_a_loop(w: jax.Array, x: jax.Array) -> Any:
     return jax.lax.scan(lambda total, row: (total + jnp.log(w * row - 10.0), None), 0.0, x)[0]
 
 
@@ -46,7 +46,9 @@ def run(loss: Any, w: float = 1.0, x: float = 1.0) -> Finding | None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "operation"), [(log_of_negative, "`log`"), (log_in_a_loop, "`log`"), (overflow, "`exp`")], ids=str
+    ("loss", "operation"),
+    [(log_of_negative, "`log`"), (log_in_a_loop, "`log`"), (overflow, "`exp`")],
+    ids=lambda each: getattr(each, "__name__", str(each)),
 )
 def test_the_operation_and_its_line_are_named(loss: Any, operation: str) -> None:
     found = run(loss)
@@ -69,8 +71,8 @@ def test_a_step_that_comes_out_finite_gives_nothing() -> None:
 
 def test_the_checks_are_off_again_afterwards() -> None:
     run(log_of_negative)
-    assert not jax.config.jax_debug_nans
-    assert not jax.config.jax_debug_infs
+    assert not jax.config.values["jax_debug_nans"]
+    assert not jax.config.values["jax_debug_infs"]
 
 
 def test_a_batch_that_is_not_finite_is_to_blame() -> None:

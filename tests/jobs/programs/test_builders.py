@@ -78,7 +78,7 @@ def test_a_schedule_gives_exactly_what_the_librarys_own_does(name):
     given, own = SCHEDULES[name]
     ours, theirs = build_schedule(fitted("schedules", {"type": name, **given})), own()
     for step in range(5):
-        assert float(ours(jnp.int32(step))) == float(theirs(jnp.int32(step)))
+        assert jnp.float32(ours(jnp.int32(step))) == jnp.float32(theirs(jnp.int32(step)))
 
 
 def test_no_example_is_of_something_else():

@@ -83,7 +83,7 @@ def test_nothing_is_put_on_a_device(text: Path):
 def test_the_schedule_is_drawn_and_the_data_described(shaped: Findings):
     assert shaped.learning_rate.steps == list(range(13))
     half = np.cos(np.pi * np.arange(13) / 100) / 2 + 0.5
-    np.testing.assert_allclose(shaped.learning_rate.values, 3e-3 * half, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(shaped.learning_rate.values, float), 3e-3 * half, rtol=1e-5)
     assert shaped.data.unit == "window"
     assert shaped.data.samples == 180_000 - 16
     assert shaped.data.batches_per_pass == pytest.approx(180_000 / (8 * 16), rel=1e-3)
@@ -97,7 +97,7 @@ def test_flops_are_near_six_times_parameters_times_tokens(shaped: Findings):
 
 
 def test_the_checklist_has_seven_items_with_evidence(shaped: Findings):
-    assert len(shaped.checklist) == 7
+    assert len(shaped.checklist or []) == 7
     assert items(shaped) == {
         "Functions are pure and side-effect free": "pass",
         "RNG keys split and passed explicitly": "pass",
@@ -162,7 +162,7 @@ def test_accumulation_keeps_the_activations_of_one_part(text: Path):
 
 
 def test_a_program_that_reads_what_changes_is_caught(text: Path):
-    program = running.build(specs.transformer(), text)
+    program: Any = running.build(specs.transformer(), text)
     sound, loss = trace(program), program.loss
 
     def impure(*parts: Any) -> Any:
@@ -214,7 +214,9 @@ def test_what_does_not_fit_is_refused_with_what_would():
     spec = changed(specs.resolve(WIDE), values)
     tried = examine(Subject(spec, spec["mesh"]["axes"], None, None, 2**40, ROOMY), "compile", {}, virtual=True)
     assert tried.verdict.need_bytes == first.need_bytes <= found.verdict.limit_bytes
-    pointer, told = refusal(found)
+    refused = refusal(found)
+    assert refused is not None
+    pointer, told = refused
     assert pointer == first.changes[0].pointer
     assert first.title in told
 
