@@ -211,8 +211,9 @@ def test_a_flipped_byte_is_never_resumed_from_nor_sent(stack: LocalStack, client
 
 
 def test_documents_are_learned_with_a_tokenizer_and_evaluated_on_a_dataset_of_their_own(
-    client: Client, worker: Running, tmp_path: Path
+    stack: LocalStack, client: Client, tmp_path: Path
 ) -> None:
+    worker = stack.start_worker(cpu_devices=4)
     texts = specs.write_text(tmp_path / "text.txt", 20_000).read_text().split("\n")
     paths = {"train": tmp_path / "train.jsonl", "eval": tmp_path / "eval.jsonl"}
     for name, part in {"train": texts[:-20], "eval": texts[-20:]}.items():
@@ -230,3 +231,4 @@ def test_documents_are_learned_with_a_tokenizer_and_evaluated_on_a_dataset_of_th
     assert (series["eval/loss"].values[-1] or 9) < (series["eval/loss"].values[0] or 0)
     again = client.artifacts.download(job, "tokenizer.json", to=tmp_path / "again")
     assert Path(again).read_bytes() == tokenizer.read_bytes()
+    worker.stop()

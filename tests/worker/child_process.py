@@ -68,6 +68,8 @@ class ChildProcess:
         threading.Thread(target=self._read, daemon=True).start()
         spec = specs.resolve(document)
         resumed = {"step": int(resume.name), "what": what} if resume else None
+        if resume and what == "params":
+            spec["init_from"] = {"job": "job_1", "step": int(resume.name), "what": what, "include": None, "exclude": []}
         form = {"form": {".txt": "text", ".npz": "npz"}.get(dataset.suffix if dataset else "", "")}["form"]
         data = {"id": "ds_1", "format": form, "sha256": "0" * 64, "bytes": dataset.stat().st_size} if dataset else None
         assignment = {

@@ -51,15 +51,12 @@ def test_a_bad_row_is_named(tmp_path: Path) -> None:
     assert "in row 38" in error["message"]
 
 
-def test_a_model_that_does_not_fit_is_out_of_memory(tmp_path: Path) -> None:
+def test_a_model_that_does_not_fit_is_refused_before_it_is_made(tmp_path: Path) -> None:
     model = {"type": "mlp", "in_features": 2, "hidden": [1_000_000, 1_000_000], "out_features": 3}
     document = specs.on_mesh(specs.spirals(model=model), "dp", data=2)
     error = failure(ChildProcess(tmp_path, document, devices=2, most_memory=2**38))
-    assert (error["code"], error["param"]) == ("oom", "/mesh/sharding")
-    assert "Largest on one device: " in error["message"]
-    assert "3.638 TiB" in error["message"]
-    assert "params.layers.1.kernel" in error["message"]
-    assert 'set mesh.sharding to "fsdp"' in error["message"]
+    assert "spread parameters and optimizer over the data axis" in error["message"]
+    assert (error["code"], error["param"]) == ("would_oom", "/resources")
 
 
 def test_what_is_asked_for_is_in_the_log(tmp_path: Path) -> None:
