@@ -17,7 +17,8 @@ SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 FAULTS    := tests/faults tests/worker/test_faults.py tests/worker/test_agent_with_service.py
 APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 # What depends on the versions of Python and JAX, and the whole way once.
-SMALLER   := tests/jobs/programs tests/conformance tests/storage tests/end_to_end
+PROGRAMS  := builders train transformer networks mcmc ensemble preflight outdated data
+SMALLER   := $(patsubst %,tests/jobs/programs/test_%.py,$(PROGRAMS)) tests/conformance tests/storage tests/end_to_end/test_whole_way.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types imports catalog containers repository bench serve work conformance faults fuzz \

@@ -39,6 +39,12 @@ def until_step(client: Client, job_id: str, step: int) -> int:
     return until(reached, f"{job_id} reaches step {step}")
 
 
+def has_come_further(client: Client, job_id: str, number: int, steps: int) -> bool:
+    """Whether the attempt of that number runs and has done so many steps: a job's progress may still be the attempt's before it."""
+    attempts = client.jobs.attempts(job_id)
+    return len(attempts) == number and (attempts[-1].step or 0) >= (attempts[-1].resumed_from or 0) + steps
+
+
 def computing_child(worker: Running) -> int | None:
     """The process of a worker that has used the processors most; its spare children have used little."""
     spent: dict[int, int] = {}
