@@ -88,8 +88,12 @@ def test_it_resumes_to_the_bit(case: tuple[str, str, str], folder: Path) -> None
     assert all(found[name].tobytes() == run.last[name].tobytes() for name in found)
 
 
-@pytest.mark.parametrize("case", [case for case in networks.CASES if case[1] != "1"], ids="-".join)
+@pytest.mark.parametrize("case", networks.CASES, ids="-".join)
 def test_its_first_state_is_a_function_of_the_seed_alone(case: tuple[str, str, str], folder: Path) -> None:
-    """On every mesh the bits of one device."""
-    first, alone = run_of(*case, folder).first, run_of(case[0], "1", case[2], folder).first
-    assert all(first[name].tobytes() == leaf.tobytes() for name, leaf in alone.items())
+    """The same bits each time; on another mesh the same random bits, whose way to a normal number XLA may round otherwise."""
+    run = run_of(*case, folder)
+    again, alone = running.arrays(running.start(run.program)), run_of(case[0], "1", case[2], folder).first
+    assert again.keys() == run.first.keys() == alone.keys()
+    for name, leaf in run.first.items():
+        assert again[name].tobytes() == leaf.tobytes(), name
+        np.testing.assert_allclose(leaf, alone[name], rtol=1e-6, atol=1e-6, err_msg=name)
