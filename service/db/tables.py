@@ -33,6 +33,85 @@ Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postg
 Instant = BigInteger
 Id = String(64)
 
+projects = Table(
+    "projects",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("weight", Float, nullable=False, server_default="1"),  # its share beside the others'
+    # Quotas; null: none.
+    Column("max_queued_jobs", BigInteger),
+    Column("max_running_jobs", BigInteger),
+    Column("max_devices", BigInteger),  # held at once, by all of its jobs
+    Column("max_device_seconds", Float),
+    Column("device_seconds_period", String(8), nullable=False, server_default="total"),  # day, month, total
+    Column("max_stored_bytes", BigInteger),
+    Column("created_at", Instant, nullable=False),
+    Index("uq_projects_name", "name", unique=True),
+)
+"""Whom everything belongs to. `default` is always there."""
+
+keys = Table(
+    "keys",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text),
+    Column("prefix", String(16), nullable=False),  # the part of a key that is no secret: by it the row is found
+    Column("hash", String(64), nullable=False),  # HMAC-SHA-256 of the whole key under the pepper
+    Column("pepper", String(16), nullable=False),  # which pepper that was
+    Column("previous_hash", String(64)),  # of the secret before the last rotation
+    Column("previous_expires_at", Instant),
+    Column("scopes", Document, nullable=False),
+    Column("all_projects", Boolean, nullable=False),  # a worker's: takes everybody's jobs; an administrator's: of the whole service
+    Column("created_at", Instant, nullable=False),
+    Column("rotated_at", Instant),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Index("uq_keys_prefix", "prefix", unique=True),
+    Index("ix_keys_project_id", "project", "id"),
+)
+
+usage = Table(
+    "usage",
+    METADATA,
+    Column("project", Id, primary_key=True),
+    Column("day", String(10), primary_key=True),  # 2026-11-23, UTC
+    Column("what", String(32), primary_key=True),  # device_seconds, jobs_submitted, …; stored_bytes is the last known
+    Column("amount", Float, nullable=False),
+)
+"""What each project has used, by day."""
+
+usage_entries = Table(
+    "usage_entries",
+    METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("project", Id, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("what", String(32), nullable=False),
+    Column("amount", Float, nullable=False),
+    Index("ix_usage_entries_project_id", "project", "id"),
+)
+"""Usage that is not yet in `usage`: added by the transaction that spends it, folded in later, so that no two wait for one row."""
+
+audit = Table(
+    "audit",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("key_id", Id, nullable=False),  # whose key; `bootstrap` and `local` have no row
+    Column("action", String(100), nullable=False),  # the operation's name
+    Column("target", Text, nullable=False),  # the path it was asked on
+    Column("request_id", Id, nullable=False),
+    Column("address", String(64)),
+    Column("created_at", Instant, nullable=False),
+    Column("data", Document, nullable=False),
+    Index("ix_audit_project_id", "project", "id"),
+    Index("ix_audit_created_at", "created_at"),
+)
+"""What people have changed, and under which key."""
+
 jobs = Table(
     "jobs",
     METADATA,
@@ -160,6 +239,8 @@ workers = Table(
     Column("catalog_digest", Text, nullable=False),
     Column("code", Document),  # {mode, willing, measures, missing}: how it runs and contains code of users
     Column("status", String(16), nullable=False),  # active | draining; gone is told by `seen_at`
+    Column("key_id", Id),  # the key that registered it
+    Column("all_projects", Boolean, nullable=False, server_default=text("true")),  # or its project's jobs alone
     Column("registered_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
 )
@@ -185,6 +266,7 @@ attempts = Table(
     Column("step", BigInteger, nullable=False),
     Column("last_step_at", Text),
     Column("report_batch", BigInteger, nullable=False, server_default="0"),
+    Column("key_id", Id),  # that of its worker: no other key may write for it
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
     Column("ending", String(16)),  # jobs.protocol.Ending, or "lost"

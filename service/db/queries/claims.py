@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
 from service.db.queries.jobs import QUEUED
+from service.db.queries.workers import serves
 from service.db.tables import job_needs, jobs, leases, worker_offers
 
 waiting = jobs.alias("waiting")
@@ -23,7 +24,7 @@ def _unmet(worker_id: str) -> ColumnElement[bool]:
 
 def _best(worker: Row[Any], devices: int) -> Select[tuple[str]]:
     suited = (
-        waiting.c.project == worker.project,
+        serves(worker, waiting.c.project),
         waiting.c.devices <= devices,
         waiting.c.memory_bytes <= worker.memory_bytes,
         or_(waiting.c.platform == "any", waiting.c.platform == worker.platform),

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, insert, or_,
 from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
+from service.db.queries.workers import serves
 from service.db.tables import preflight_needs, preflights, worker_offers
 
 MOST_VIRTUAL_DEVICES = 1024
@@ -34,7 +35,7 @@ def _fits(worker: Row[Any], devices: int) -> ColumnElement[bool]:
 def _best(worker: Row[Any], devices: int, levels: Sequence[str], since: int) -> Select[tuple[str]]:
     offered = exists().where(worker_offers.c.worker_id == worker.id, worker_offers.c.offer == preflight_needs.c.need)
     unmet = exists().where(preflight_needs.c.preflight_id == waiting.c.id, ~offered)
-    asked = (waiting.c.status == "waiting", waiting.c.project == worker.project, waiting.c.level.in_(levels))
+    asked = (waiting.c.status == "waiting", serves(worker, waiting.c.project), waiting.c.level.in_(levels))
     # Whoever asked has given up by then.
     fresh = waiting.c.waiting_since >= since
     return select(waiting.c.id).where(*asked, fresh, _fits(worker, devices), ~unmet).order_by(waiting.c.id).limit(1)

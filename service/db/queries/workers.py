@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, true, update
 from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
@@ -26,6 +26,11 @@ def add(connection: Connection, row: Mapping[str, Any], offers: Iterable[str]) -
     lines = [{"worker_id": row["id"], "offer": offer} for offer in sorted(set(offers))]
     if lines:
         connection.execute(insert(worker_offers), lines)
+
+
+def serves(worker: Row[Any], project: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a worker takes work of the project that a column names."""
+    return true() if worker.all_projects else project == worker.project
 
 
 def get(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
@@ -72,7 +77,8 @@ def taking_work(connection: Connection, project: str, seen_since: int) -> list[R
     """Workers that are there and not draining, with `leases` and `leased_devices` of each."""
     load = (func.coalesce(held.c.leases, 0).label("leases"), func.coalesce(held.c.leased_devices, 0).label("leased_devices"))
     query = select(workers, *load).outerjoin(held, held.c.worker_id == workers.c.id)
-    there = (workers.c.project == project, workers.c.status == "active", workers.c.seen_at >= seen_since)
+    serving = or_(workers.c.all_projects, workers.c.project == project)
+    there = (serving, workers.c.status == "active", workers.c.seen_at >= seen_since)
     return list(connection.execute(query.where(*there)))
 
 
