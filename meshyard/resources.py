@@ -22,6 +22,7 @@ class Jobs(Resource[Driver]):
     profile = operation(jobs.profile)
     retry = operation(jobs.retry)
     clone = operation(jobs.clone)
+    extend = operation(jobs.extend)
     wait = operation(jobs.wait)
     watch = iteration(follow.watch)
     events = iteration(jobs.events)

@@ -35,6 +35,9 @@ def add_to(app: typer.Typer) -> None:
     )(patch)
     command(app, "clone", "meshyard clone char-lm", "meshyard watch $(meshyard clone char-lm -o id)", panel=steer)(clone)
     command(app, "retry", "meshyard retry char-lm", "meshyard watch $(meshyard retry char-lm -o id)", panel=steer)(retry)
+    command(app, "extend", "meshyard extend schools --num-samples 1000", "meshyard extend char-lm --steps 500 -o id", panel=steer)(
+        extend
+    )
     command(app, "rm", "meshyard rm char-lm", "meshyard rm @last --yes", panel=steer)(rm)
 
 
@@ -96,6 +99,18 @@ def retry(session: Session, job: JobArgument) -> Answer:
 def clone(session: Session, job: JobArgument) -> Answer:
     """Make a new job with the same spec, from the start."""
     return _steered(session.client.jobs.clone(resolve(session.client, job)))
+
+
+def extend(
+    session: Session,
+    job: JobArgument,
+    num_samples: Annotated[int | None, typer.Option("--num-samples", min=1, help="So many draws more of each chain.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="So many steps more.")] = None,
+) -> Answer:
+    """Make a new job that goes on from the end of a finished one, as if that had been longer."""
+    if (num_samples is None) == (steps is None):
+        raise UsageFault("say how much longer: --num-samples for a sampler, or --steps for training")
+    return _steered(session.client.jobs.extend(resolve_one(session.client, job), num_samples=num_samples, steps=steps))
 
 
 def checkpoint(session: Session, job: JobArgument) -> Answer:

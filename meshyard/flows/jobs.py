@@ -148,6 +148,21 @@ def clone(job: JobRef, idempotency_key: str | None = None) -> Flow[Job]:
     return (yield from fetch(Job, Request("POST", job_path(job, "clone"), headers=_key(idempotency_key))))
 
 
+def extend(
+    job: JobRef, *, num_samples: int | None = None, steps: int | None = None, idempotency_key: str | None = None
+) -> Flow[Job]:
+    """Make a new job that goes on from the end of one that has succeeded, bit for bit as if that had been longer.
+
+    Args:
+        job: the job, or its id.
+        num_samples: draws of each chain beyond those that it has, for a sampler.
+        steps: steps beyond those that it has done, for training.
+        idempotency_key: the same key with the same request gives the same job.
+    """
+    asked = {name: value for name, value in (("num_samples", num_samples), ("steps", steps)) if value is not None}
+    return (yield from fetch(Job, with_json("POST", job_path(job, "extend"), asked, _key(idempotency_key))))
+
+
 def events(job: JobRef, *, after: int | None = None) -> Items[Event]:
     """What happened to a job, from the first event or from behind `after` on."""
     return paged(Event, job_path(job, "events"), None, after=after)

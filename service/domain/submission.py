@@ -1,4 +1,4 @@
-"""From a document to a queued job: submit, validate, retry, clone."""
+"""From a document to a queued job: submit, validate, retry, clone, extend."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.ids import new_id
+from jobs.spec import extension
 from jobs.spec.data import FindDataset, is_uri
 from jobs.spec.dataset import DatasetFacts
+from jobs.spec.extension import Extension
 from jobs.spec.imports import bundles_of
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint
+from jobs.spec.resolve import total_of
 from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
 from service.db.queries import checkpoints, jobs
 from service.domain import code, datasets, idempotency, uris
 from service.domain.checkpoints import best_step, parameter_paths
-from service.domain.errors import Conflict, IllegalTransition
+from service.domain.errors import Conflict, IllegalTransition, Invalid
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
 from service.domain.lifecycle import Change, locked
@@ -196,10 +199,38 @@ def clone(change: Change, project: str, job_id: str, ticket: Ticket) -> Answer:
     return _answer(change, ticket, _again(change, locked(change, project, job_id), "clone", {}))
 
 
+def extend(change: Change, project: str, job_id: str, asked: Extension, ticket: Ticket) -> Answer:
+    """Make a new job that goes on from the end of one that has succeeded, as if that had been longer.
+
+    Raises:
+        NotFound: no such job.
+        Invalid: what is asked does not fit the job.
+        IllegalTransition: it has not succeeded.
+        Conflict: its kind cannot be made longer, or its last checkpoint is gone.
+        KeyReused: the ticket's key belongs to another request.
+    """
+    answer = idempotency.take(change.connection, ticket)
+    if answer is not None:
+        return answer
+    job = locked(change, project, job_id)
+    if job.kind not in extension.LENGTHS:
+        raise Conflict(f"A {job.kind} job cannot be made longer: submit another one.")
+    issues = list(extension.faults(job.kind, job.resolved_spec, asked, job.step))
+    if issues:
+        raise Invalid("The job cannot be made longer in this way.", issues)
+    if job.status != Status.SUCCEEDED:
+        raise IllegalTransition(f"Only a job that has succeeded can be made longer; this one is {job.status}.", job.status)
+    kept = checkpoints.newest(change.connection, job_id)
+    if kept is None or kept.step != job.step:
+        raise Conflict("The last checkpoint of the job is gone, so nothing can go on from there: clone it with a greater length.")
+    longer = extension.changes(job.kind, job.resolved_spec, asked, job.step) | {"init_from": _whole(kept)}
+    return _answer(change, ticket, _again(change, job, "extend", longer))
+
+
 def _again(change: Change, job: Row[Any], relation: str, start: dict[str, Any]) -> Row[Any]:
     row = {column: getattr(job, column) for column in COPIED}
     current = {"name": job.name, "metadata": job.metadata, "priority": job.priority}
     row |= {"spec": job.spec | start, "resolved_spec": job.resolved_spec | current | start}
-    row |= {"parent_id": job.id, "parent_relation": relation}
+    row |= {"parent_id": job.id, "parent_relation": relation, "total": total_of(row["resolved_spec"])}
     _hold_source(change, job.project, row["resolved_spec"])
     return _queue(change, row, sorted(jobs.needs_of(change.connection, [job.id])[job.id]))

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from jobs.spec.envelope import Metadata, Priority
+from jobs.spec.extension import Extension
 from jobs.spec.strict import Document, Name, Text
 from jobs.states import Status
 from service.db.queries import jobs as rows
@@ -121,3 +122,10 @@ def clone_job(job_id: JobId, write: Writing, context: Shared, project: Project, 
     """Make a new job with the same spec, from the start."""
     asked = ticket(project, f"POST /v1/jobs/{job_id}/clone", key, None)
     return reply(submission.clone(Change(write, context), project, job_id, asked))
+
+
+@router.post("/v1/jobs/{job_id}/extend", status_code=201, response_model=Job, responses={201: REPLAYED, 409: CONFLICT})
+def extend_job(job_id: JobId, asked: Extension, write: Writing, context: Shared, project: Project, key: Key = None) -> Response:
+    """Make a new job that goes on from the end of one that has succeeded, bit for bit as if that had been longer."""
+    ticketed = ticket(project, f"POST /v1/jobs/{job_id}/extend", key, asked.model_dump(exclude_unset=True))
+    return reply(submission.extend(Change(write, context), project, job_id, asked, ticketed))

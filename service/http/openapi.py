@@ -47,6 +47,7 @@ SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
     ("submit_job", "201", "id", "job_id", "job"),
     ("retry_job", "201", "id", "job_id", "job"),
     ("clone_job", "201", "id", "job_id", "job"),
+    ("extend_job", "201", "id", "job_id", "job"),
     ("upload_dataset", "201", "id", "dataset_id", "dataset"),
     ("upload_code", "201", "id", "code_id", "bundle"),
     ("register_worker", "201", "id", "worker_id", "worker"),

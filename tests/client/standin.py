@@ -188,7 +188,7 @@ async def steer(world: World, request: Request) -> Response:
     job, word = world.jobs.get(request.path_params["job"]), request.path_params["word"]
     if job is None:
         return NO_JOB
-    if word in {"retry", "clone"}:
+    if word in {"retry", "clone", "extend"}:
         return JSONResponse(world.add(parent={"job": job["id"], "relation": word}), 201)
     if job["status"] in TERMINAL:
         return problem(409, "illegal_transition", f"The job is {job['status']}.", current_status=job["status"])

@@ -224,6 +224,7 @@ def test_a_job_is_steered(world, client):
     assert caught.value.current_status == "cancelled"
     assert client.jobs.retry(job).parent == meshyard.Parent(job=job.id, relation="retry")
     assert client.jobs.clone(job).parent == meshyard.Parent(job=job.id, relation="clone")
+    assert client.jobs.extend(job, num_samples=10).parent == meshyard.Parent(job=job.id, relation="extend")
     client.jobs.delete(job)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import xarray as xr
 from safetensors.numpy import load_file
 
 import meshyard
@@ -103,6 +104,31 @@ def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_pat
     names = [file.path for file in client.artifacts.list(sampled)]
     assert "posterior.nc" in names
     assert Path(client.artifacts.download(sampled, "posterior.nc", to=tmp_path)).stat().st_size > 0
+
+
+def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Client, sampled: str, tmp_path: Path) -> None:
+    document = specs.on_mesh(
+        specs.schools(num_warmup=300, num_samples=350, checkpoint={"every_draws": 100, "keep_latest": 1}), chains=4
+    )
+    first = client.jobs.wait(client.jobs.submit(document))
+    longer = client.jobs.wait(client.jobs.extend(first, num_samples=250))
+    assert longer.parent == meshyard.Parent(job=first.id, relation="extend")
+    assert arrays(client, longer.id, 900) == arrays(client, sampled, 900)
+    ours, straight = (client.jobs.result(each).to_dict() for each in (longer, sampled))
+    assert ours["summary"] == straight["summary"]
+    assert ours["diagnostics"] == straight["diagnostics"]
+    drawn = [client.artifacts.download(each, "posterior.nc", to=tmp_path / each) for each in (longer.id, sampled)]
+    one, other = (xr.open_datatree(path, engine="h5netcdf")["posterior"].to_dataset() for path in drawn)
+    assert one.sizes["draw"] == 600
+    assert all(np.array_equal(one[name].to_numpy(), other[name].to_numpy()) for name in other.data_vars)
+
+
+def test_training_made_longer_ends_with_the_bits_of_one_that_was_longer(client: Client, dataset: str, trained: str) -> None:
+    document = on_text(specs.on_mesh(specs.transformer(**LONG | {"steps": 230}), "fsdp_tp", data=4, model=2), dataset)
+    first = client.jobs.wait(client.jobs.submit(document))
+    longer = client.jobs.wait(client.jobs.extend(first, steps=170))
+    assert arrays(client, longer.id, 400) == arrays(client, trained, 400)
+    assert client.jobs.result(longer.id).final == client.jobs.result(trained).final
 
 
 def test_training_killed_twice_ends_with_the_same_bits(client: Client, worker: Running, dataset: str, trained: str) -> None:
