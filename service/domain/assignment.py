@@ -11,7 +11,7 @@ from jobs.spec.data import datasets_beside
 from jobs.spec.imports import bundles_of
 from jobs.spec.mesh import divisor, resolve_axes
 from service.context import Context
-from service.db.queries import code, datasets
+from service.db.queries.contents import BUNDLES, DATASETS
 
 
 def first_step(point: Resume | None) -> int | None:
@@ -41,12 +41,12 @@ def datasets_of(connection: Connection, job: Row[Any]) -> dict[str, Dataset]:
 
 def code_of(connection: Connection, job: Row[Any]) -> list[Code]:
     """The bundles that the job's model and loss come from."""
-    found = [code.get(connection, job.project, ident) for ident in bundles_of(job.resolved_spec)]
+    found = [BUNDLES.get(connection, job.project, ident) for ident in bundles_of(job.resolved_spec)]
     return [Code(id=row.id, module=row.module, sha256=row.sha256, bytes=row.bytes, key=row.key) for row in found if row is not None]
 
 
 def _dataset(connection: Connection, project: str, dataset_id: str) -> Dataset | None:
-    row = datasets.get(connection, project, dataset_id)
+    row = DATASETS.get(connection, project, dataset_id)
     if row is None:
         return None
     return Dataset(id=row.id, format=row.format, sha256=row.sha256, bytes=row.bytes, key=row.key)

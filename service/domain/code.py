@@ -13,10 +13,9 @@ from jobs.spec.bundle.archive import DEFAULT_MODULE, read_files
 from jobs.spec.bundle.facts import BundleFacts, BundleInvalid, ModuleFacts, Remark
 from jobs.spec.bundle.source import read_bundle
 from service.context import Context
-from service.db.queries import code as rows
-from service.db.transaction import Read, Write
-from service.domain.datasets import Incoming
+from service.db.queries.contents import BUNDLES
 from service.domain.errors import CodeDisabled, CodeInvalid, NotFound
+from service.domain.incoming import Incoming, keep_once
 from service.domain.instants import wire
 
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b")
@@ -71,30 +70,12 @@ def keep(context: Context, project: str, name: str | None, module: str, incoming
     Raises:
         CodeInvalid: it is no sound bundle. Nothing is kept.
     """
-    content = incoming.content()
+    with incoming.open() as stream:
+        content = stream.read()
     module = "" if content.startswith(ARCHIVES) else module
-    with Read(context.database) as read:
-        known = rows.same(read.connection, project, module, incoming.sha256)
-    found = _read(content, module) if known is None else None
     key = f"code/{incoming.sha256}"
-    incoming.place(key)  # also where it is known: the bytes that have just come are sound
-    if found is None:
-        return _existing(known), False
-    row = {
-        "id": new_id("code"),
-        "project": project,
-        "name": name,
-        "module": module,
-        "sha256": incoming.sha256,
-        "bytes": incoming.bytes,
-        "facts": asdict(found),
-        "key": key,
-    }
-    try:
-        return _insert(context, row)
-    except BaseException:
-        _drop(context, key)
-        raise
+    identity = {"id": new_id("code"), "project": project, "name": name, "module": module, "key": key}
+    return keep_once(context, BUNDLES, identity, incoming, lambda: {"facts": asdict(_read(content, module))})
 
 
 def _read(content: bytes, module: str) -> BundleFacts:
@@ -104,38 +85,21 @@ def _read(content: bytes, module: str) -> BundleFacts:
         raise CodeInvalid("The body is no bundle of sound Python files; see errors.", error.issues) from None
 
 
-def _insert(context: Context, row: dict[str, Any]) -> tuple[Row[Any], bool]:
-    with Write(context.database) as write:
-        added = rows.add(write.connection, row)
-        if added is not None:
-            return added, True
-        return _existing(rows.same(write.connection, row["project"], row["module"], row["sha256"])), False
-
-
-def _drop(context: Context, key: str) -> None:
-    with Write(context.database) as write:
-        if not rows.any_at(write.connection, key):
-            context.store.delete(key)
-
-
-def _existing(row: Row[Any] | None) -> Row[Any]:
-    if row is None:
-        raise NotFound("There is no such code bundle.")
-    return row
-
-
 def get(connection: Connection, project: str, code_id: str) -> Row[Any]:
     """A bundle's row.
 
     Raises:
         NotFound: the project has no such bundle.
     """
-    return _existing(rows.get(connection, project, code_id))
+    row = BUNDLES.get(connection, project, code_id)
+    if row is None:
+        raise NotFound("There is no such code bundle.")
+    return row
 
 
 def facts(connection: Connection, project: str, code_id: str) -> BundleFacts | None:
     """What is known of a bundle, enough to check a spec against it; None if the project has no such bundle."""
-    row = rows.get(connection, project, code_id)
+    row = BUNDLES.get(connection, project, code_id)
     return facts_of(row) if row is not None else None
 
 

@@ -1,9 +1,7 @@
-"""Datasets: received in pieces, looked through once, and kept once for each project, format and content."""
+"""Datasets: looked through once, and kept once for each project, format and content."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -13,12 +11,11 @@ from sqlalchemy.engine import Connection, Row
 from jobs.ids import new_id
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, Format, TextFacts, TokenizerFacts
 from service.context import Context
-from service.db.queries import datasets
-from service.db.transaction import Read, Write
-from service.domain.errors import NotFound, TooLarge
+from service.db.queries.contents import DATASETS
+from service.domain.errors import NotFound
+from service.domain.incoming import Incoming, keep_once
 from service.domain.inspection import Facts, inspect
 from service.domain.instants import wire
-from service.storage.store import Store
 
 UNPACKED_TIMES = 4
 """A compressed file may unpack to this many times the limit on uploads."""
@@ -75,114 +72,30 @@ class Dataset(BaseModel):
     created_at: str
 
 
-class Incoming:
-    """A file on its way in. Nothing of it stays unless `keep` is reached; call `abandon` in any case.
-
-    Args:
-        store: where it will lie.
-        limit_bytes: the most it may have.
-    """
-
-    def __init__(self, store: Store, limit_bytes: int) -> None:
-        self._store, self._limit = store, limit_bytes
-        self._hasher = hashlib.sha256()
-        self._key = f"incoming/{secrets.token_hex(16)}"
-        self.bytes = 0
-
-    def take(self, chunk: bytes) -> None:
-        """Add a piece.
-
-        Raises:
-            TooLarge: more than the limit has come.
-        """
-        if self.bytes + len(chunk) > self._limit:
-            raise TooLarge(f"An upload may have at most {self._limit} bytes.")
-        self._hasher.update(chunk)
-        self.bytes = self._store.append(self._key, self.bytes, chunk)
-
-    @property
-    def sha256(self) -> str:
-        """Of what has come so far."""
-        return self._hasher.hexdigest()
-
-    def inspect(self, form: Format) -> Facts:
-        """Look it through. Raises DatasetInvalid."""
-        if self.bytes == 0:
-            self._store.append(self._key, 0, b"")
-        with self._store.open_part(self._key) as stream:
-            return inspect(form, stream, UNPACKED_TIMES * self._limit)
-
-    def content(self) -> bytes:
-        """All of it, for an upload whose limit is small."""
-        if self.bytes == 0:
-            return b""
-        with self._store.open_part(self._key) as stream:
-            return stream.read()
-
-    def place(self, key: str) -> None:
-        """Give it its place in the store."""
-        self._store.commit(self._key, key)
-
-    def abandon(self) -> None:
-        """Forget what has not been placed."""
-        self._store.discard(self._key)
-
-
 def keep(context: Context, project: str, name: str | None, form: Format, incoming: Incoming) -> tuple[Row[Any], bool]:
     """Make a dataset of what has come in; tells also whether it is new.
 
     Raises:
         DatasetInvalid: it is not what its format says. Nothing is kept.
     """
-    with Read(context.database) as read:
-        known = datasets.same(read.connection, project, form, incoming.sha256)
-    facts = incoming.inspect(form) if known is None else None
     key = f"datasets/{incoming.sha256}"
-    # Also where it is known: the bytes that have just come are sound, the ones that are there may no longer be.
-    incoming.place(key)
-    if facts is None:
-        return _existing(known), False
-    try:
-        return _insert(context, _row(project, name, form, incoming, facts, key))
-    except BaseException:
-        _drop(context, key)
-        raise
+    identity = {"id": new_id("ds"), "project": project, "name": name, "format": form, "key": key}
+    return keep_once(context, DATASETS, identity, incoming, lambda: _described(look_through(form, incoming)))
 
 
-def _existing(row: Row[Any] | None) -> Row[Any]:
-    if row is None:
-        raise NotFound("There is no such dataset.")
-    return row
+def look_through(form: Format, incoming: Incoming) -> Facts:
+    """What a file holds that has come in. Raises DatasetInvalid."""
+    with incoming.open() as stream:
+        return inspect(form, stream, UNPACKED_TIMES * incoming.limit_bytes)
 
 
-def _insert(context: Context, row: dict[str, Any]) -> tuple[Row[Any], bool]:
-    with Write(context.database) as write:
-        added = datasets.add(write.connection, row)
-        if added is not None:
-            return added, True
-        return _existing(datasets.same(write.connection, row["project"], row["format"], row["sha256"])), False
-
-
-def _drop(context: Context, key: str) -> None:
-    with Write(context.database) as write:
-        if not datasets.any_at(write.connection, key):
-            context.store.delete(key)
-
-
-def _row(project: str, name: str | None, form: Format, incoming: Incoming, facts: Facts, key: str) -> dict[str, Any]:
+def _described(facts: Facts) -> dict[str, Any]:
     text = asdict(facts.text) if facts.text is not None else None
     return {
-        "id": new_id("ds"),
-        "project": project,
-        "name": name,
-        "format": form,
-        "sha256": incoming.sha256,
-        "bytes": incoming.bytes,
         "rows": facts.rows,
         "columns": [asdict(column) for column in facts.columns],
         "text": {field: value for field, value in text.items() if field != "bytes"} if text is not None else None,
         "tokenizer": asdict(facts.tokenizer) if facts.tokenizer is not None else None,
-        "key": key,
     }
 
 
@@ -192,12 +105,15 @@ def get(connection: Connection, project: str, dataset_id: str) -> Row[Any]:
     Raises:
         NotFound: the project has no such dataset.
     """
-    return _existing(datasets.get(connection, project, dataset_id))
+    row = DATASETS.get(connection, project, dataset_id)
+    if row is None:
+        raise NotFound("There is no such dataset.")
+    return row
 
 
 def facts(connection: Connection, project: str, dataset_id: str) -> DatasetFacts | None:
     """What is known of a dataset, enough to check a spec against it; None if the project has no such dataset."""
-    row = datasets.get(connection, project, dataset_id)
+    row = DATASETS.get(connection, project, dataset_id)
     return None if row is None else facts_of(row)
 
 

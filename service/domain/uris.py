@@ -15,10 +15,11 @@ from urllib.parse import unquote, urlsplit
 from jobs.spec.data import DataRefused, format_of_uri
 from jobs.spec.dataset import ColumnFacts, DatasetFacts, Format
 from service.context import Context
-from service.db.queries import datasets as rows
+from service.db.queries.contents import DATASETS
 from service.db.transaction import Read
 from service.domain import datasets
 from service.domain.errors import DatasetInvalid, TooLarge
+from service.domain.incoming import Incoming
 
 CHUNK_BYTES = 4 * 2**20
 PREVIEW = "ds_" + "0" * 32
@@ -38,7 +39,7 @@ def facts(context: Context, project: str, uri: str, *, keep: bool) -> DatasetFac
         DataRefused: it is not allowed, not there, too large or damaged.
     """
     form = format_of_uri(uri)
-    incoming = datasets.Incoming(context.store, context.settings.max_dataset_bytes)
+    incoming = Incoming(context.store, context.settings.max_dataset_bytes)
     try:
         with _opened(context, uri) as stream:
             while chunk := stream.read(CHUNK_BYTES):
@@ -55,17 +56,17 @@ def facts(context: Context, project: str, uri: str, *, keep: bool) -> DatasetFac
         incoming.abandon()
 
 
-def _kept(context: Context, project: str, uri: str, form: Format, incoming: datasets.Incoming) -> DatasetFacts:
+def _kept(context: Context, project: str, uri: str, form: Format, incoming: Incoming) -> DatasetFacts:
     row, _ = datasets.keep(context, project, Path(unquote(urlsplit(uri).path)).name[:200] or None, form, incoming)
     return datasets.facts_of(row)
 
 
-def _looked_at(context: Context, project: str, form: Format, incoming: datasets.Incoming) -> DatasetFacts:
+def _looked_at(context: Context, project: str, form: Format, incoming: Incoming) -> DatasetFacts:
     with Read(context.database) as read:
-        known = rows.same(read.connection, project, form, incoming.sha256)
+        known = DATASETS.same(read.connection, project, form, incoming.sha256)
     if known is not None:
         return datasets.facts_of(known)
-    found = incoming.inspect(form)
+    found = datasets.look_through(form, incoming)
     columns: list[ColumnFacts] = found.columns
     return DatasetFacts(PREVIEW, form, incoming.bytes, found.rows, columns, found.text, found.tokenizer)
 

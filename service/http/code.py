@@ -5,30 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.engine import Row
 
 from jobs.spec.bundle.archive import DEFAULT_MODULE
 from jobs.spec.strict import Name
-from service.context import Context
-from service.db.queries import code as rows
+from service.db.queries.contents import BUNDLES
 from service.domain import code
-from service.domain.datasets import Incoming
+from service.domain.incoming import Incoming
 from service.domain.verification import Stored
 from service.http.auth import Project
 from service.http.paging import Limit, Listing, cut
-from service.http.pump import pump, refuse_announced
+from service.http.receiving import raw_body, receive
 from service.http.serving import FILE_RESPONSES, send_file
 from service.http.session import Reading, Shared, TransactionRoute
 
 router = APIRouter(route_class=TransactionRoute, tags=["code"])
 
-RAW_BODY: dict[str, Any] = {
-    "requestBody": {
-        "description": "A zip or tar.gz of Python files, or one Python file.",
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 AfterCode = Annotated[str | None, Query(pattern=r"^code_[0-9a-f]{32}$", description="Id of the bundle that the page follows.")]
 CodeId = Annotated[str, Path(pattern=r"^code_[0-9a-f]{32}$", description="Id of a bundle.")]
 ModuleName = Annotated[
@@ -44,7 +36,7 @@ class CodeList(Listing[code.Code]):
     "/v1/code",
     status_code=201,
     responses={200: {"model": code.Code, "description": "The same bytes were there already."}},
-    openapi_extra=RAW_BODY,
+    openapi_extra=raw_body("A zip or tar.gz of Python files, or one Python file."),
 )
 async def upload_code(
     request: Request,
@@ -56,28 +48,17 @@ async def upload_code(
 ) -> code.Code:
     """Upload a bundle of Python files: the body is its bytes. It is read, never run, before it is kept. Off unless turned on."""
     code.check_enabled(context)
-    refuse_announced(request, context.settings.max_code_bytes)
-    incoming = Incoming(context.store, context.settings.max_code_bytes)
-    try:
-        await pump(request, incoming.take)
-        shown, is_new = await run_in_threadpool(_keep, context, project, name, module, incoming)
-    finally:
-        await run_in_threadpool(incoming.abandon)
-    if not is_new:
-        response.status_code = 200
-    response.headers["Location"] = f"/v1/code/{shown.id}"
-    return shown
 
+    def keep(incoming: Incoming) -> tuple[Row[Any], bool]:
+        return code.keep(context, project, name, module, incoming)
 
-def _keep(context: Context, project: str, name: str | None, module: str, incoming: Incoming) -> tuple[code.Code, bool]:
-    row, is_new = code.keep(context, project, name, module, incoming)
-    return code.shown(row), is_new
+    return code.shown(await receive(request, response, context, context.settings.max_code_bytes, keep))
 
 
 @router.get("/v1/code")
 def list_code(read: Reading, project: Project, limit: Limit = 20, after: AfterCode = None) -> CodeList:
     """List bundles, newest first."""
-    page, rest = cut(rows.page(read.connection, project, after, limit + 1), limit, "id")
+    page, rest = cut(BUNDLES.page(read.connection, project, after, limit + 1), limit, "id")
     return CodeList(data=[code.shown(row) for row in page], **rest)
 
 

@@ -5,29 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.engine import Row
 
 from jobs.spec.dataset import Format
 from jobs.spec.strict import Name
-from service.context import Context
-from service.db.queries import datasets as rows
+from service.db.queries.contents import DATASETS
 from service.domain import datasets
+from service.domain.incoming import Incoming
 from service.domain.verification import Stored
 from service.http.auth import Project
 from service.http.paging import Limit, Listing, cut
-from service.http.pump import pump, refuse_announced
+from service.http.receiving import raw_body, receive
 from service.http.serving import FILE_RESPONSES, send_file
 from service.http.session import Reading, Shared, TransactionRoute
 
 router = APIRouter(route_class=TransactionRoute, tags=["datasets"])
 
-RAW_BODY: dict[str, Any] = {
-    "requestBody": {
-        "description": "The file's bytes.",
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 AfterDataset = Annotated[str | None, Query(pattern=r"^ds_[0-9a-f]{32}$", description="Id of the dataset that the page follows.")]
 
 
@@ -42,7 +35,7 @@ class DatasetList(Listing[datasets.Dataset]):
     "/v1/datasets",
     status_code=201,
     responses={200: {"model": datasets.Dataset, "description": "The same bytes were there already, in this format."}},
-    openapi_extra=RAW_BODY,
+    openapi_extra=raw_body("The file's bytes."),
 )
 async def upload_dataset(
     request: Request,
@@ -53,30 +46,17 @@ async def upload_dataset(
     name: Annotated[Name | None, Query(description="What to call it.")] = None,
 ) -> datasets.Dataset:
     """Upload a file: the body is its bytes. It is looked through before it is kept."""
-    refuse_announced(request, context.settings.max_dataset_bytes)
-    incoming = datasets.Incoming(context.store, context.settings.max_dataset_bytes)
-    try:
-        await pump(request, incoming.take)
-        shown, is_new = await run_in_threadpool(_keep, context, project, name, form, incoming)
-    finally:
-        await run_in_threadpool(incoming.abandon)
-    if not is_new:
-        response.status_code = 200
-    response.headers["Location"] = f"/v1/datasets/{shown.id}"
-    return shown
 
+    def keep(incoming: Incoming) -> tuple[Row[Any], bool]:
+        return datasets.keep(context, project, name, form, incoming)
 
-def _keep(
-    context: Context, project: str, name: str | None, form: Format, incoming: datasets.Incoming
-) -> tuple[datasets.Dataset, bool]:
-    row, is_new = datasets.keep(context, project, name, form, incoming)
-    return datasets.shown(row), is_new
+    return datasets.shown(await receive(request, response, context, context.settings.max_dataset_bytes, keep))
 
 
 @router.get("/v1/datasets")
 def list_datasets(read: Reading, project: Project, limit: Limit = 20, after: AfterDataset = None) -> DatasetList:
     """List datasets, newest first."""
-    page, rest = cut(rows.page(read.connection, project, after, limit + 1), limit, "id")
+    page, rest = cut(DATASETS.page(read.connection, project, after, limit + 1), limit, "id")
     return DatasetList(data=[datasets.shown(row) for row in page], **rest)
 
 
