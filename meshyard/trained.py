@@ -7,6 +7,7 @@ the command line go without.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ def load(
     client: Client | None = None,
     to: str | PathLike[str] | None = None,
     trial: int | None = None,
+    target: Callable[..., Any] | None = None,
 ) -> Any:
     """The model that a training job has made: a `flax.nnx.Module` with its parameters, in eval mode, on the first device.
 
@@ -41,15 +43,17 @@ def load(
         client: of the service; a new one by default, for the server that the environment names.
         to: folder to keep the download in; below `~/.cache/meshyard/checkpoints` by default.
         trial: the member of an ensemble; None for any other job.
+        target: for a model of your own, the class that its `target` names, imported by you: code from a service is never run here.
 
     Raises:
         NoCheckpoint: there is none such.
         DownloadCorrupt: bytes came twice that are not the manifest's.
         MissingExtra: JAX and Flax are not installed here.
-        MeshyardError: it is a sampling job, or not a checkpoint, or an ensemble of which no member is named.
+        MeshyardError: it is a sampling job, or not a checkpoint, or an ensemble of which no member is named, or
+            a model of your own without `target`.
     """
     programs = numerical()
-    return programs.load(fetch(job, step, client=client, to=to), trial).module
+    return programs.load(fetch(job, step, client=client, to=to), trial, target).module
 
 
 def fetch(

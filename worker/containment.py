@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.confine import MEASURES
 from worker.settings import Settings
 
-MEASURES = ("processes", "network", "files", "user", "calls")
 NEEDED = frozenset({"files", "calls"})
 FIRST_USER = 61_184
 """The range that systemd keeps for users without a name; a slot takes one."""

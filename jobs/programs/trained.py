@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,17 @@ class Trained:
         return self.card["resolved_spec"]
 
 
-def load(folder: Path, trial: int | None = None) -> Trained:
+def load(folder: Path, trial: int | None = None, target: Callable[..., nnx.Module] | None = None) -> Trained:
     """The model of a checkpoint, on the first device there is. Where an average of its parameters was kept, with that.
 
     Args:
         folder: the checkpoint, whose bytes the caller has verified.
         trial: the member of an ensemble; None for any other job.
+        target: for a model of the job's owner's own, what its `target` names: called as `target(**config, rngs=rngs)`.
 
     Raises:
-        CannotLoad: it is a sampler's, or not a checkpoint of ours, or asks for 64 bits that are turned off.
+        CannotLoad: it is a sampler's, or not a checkpoint of ours, or asks for 64 bits that are turned off, or is of another's code
+            that is not given, or of other code than that.
     """
     card = read_card(folder)
     spec = card["resolved_spec"]
@@ -64,14 +66,26 @@ def load(folder: Path, trial: int | None = None) -> Trained:
         raise CannotLoad(f"{message} {card['job']} posterior.nc` and open them with ArviZ.")
     if spec["precision"]["x64"] and not jax.config.read("jax_enable_x64"):
         raise CannotLoad('it was trained with 64 bits: call jax.config.update("jax_enable_x64", True) first')
-    if spec["model"]["type"] == "import":
-        how = "build it from your code and put in the arrays of the checkpoint, as docs/checkpoints.md shows"
-        raise CannotLoad(f"its model is code of its owner's: {how}")
+    if spec["model"]["type"] == "import" and target is None:
+        named = spec["model"]["target"]
+        raise CannotLoad(
+            f"its model is its owner's own code, which is not run unasked: import {named} yourself and give it as target="
+        )
     _check_trial(spec["ensemble"], trial)
     layout = Layout(build_mesh({"data": 1}), ())
-    form = ModuleForm(builder(spec, layout))
-    module = form.give({**form.fresh(spec["seed"]), **_parameters(folder, layout, trial)})
-    return Trained(still(module), card, folder)
+    form = ModuleForm(builder(spec, layout) if target is None else lambda rngs: target(**spec["model"]["config"], rngs=rngs))
+    found, fresh = _parameters(folder, layout, trial), form.fresh(spec["seed"])
+    _check_fit(found, fresh)
+    return Trained(still(form.give({**fresh, **found})), card, folder)
+
+
+def _check_fit(found: Mapping[str, stored.Flat], fresh: Mapping[str, stored.Flat]) -> None:
+    for section, arrays in found.items():
+        held = {path: array.shape for path, array in arrays.items()}
+        built = {path: array.shape for path, array in fresh.get(section, {}).items()}
+        if held != built:
+            odd = sorted({path for path, _ in held.items() ^ built.items()})
+            raise CannotLoad(f"the model that was built is not the one that was saved: {section} differs in {', '.join(odd[:5])}")
 
 
 def _check_trial(members: int | None, trial: int | None) -> None:

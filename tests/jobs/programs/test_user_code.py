@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from jobs.errors import UserFault
-from jobs.programs import user_code
+from jobs.programs import trained, user_code
 from jobs.programs.preflight.look import Subject, examine
 from jobs.programs.purity import program_warnings
 from jobs.programs.user_errors import explain
 from jobs.spec.bundle.facts import BundleFacts, ModuleFacts
 from jobs.spec.job import read_spec
 from tests import specs
-from tests.jobs.programs import running
+from tests.jobs.programs import running, trained_models
 from tests.jobs.spec.bundles import NET
 
 NUMBERS = count()
@@ -71,6 +71,20 @@ def test_an_own_model_and_loss_learn(bundle) -> None:
     assert measured[-1]["train/loss"] < 0.8 * measured[0]["train/loss"]
     values = program.evaluate(state, None, lambda: False).values
     assert 0 < values["eval/loss"] < 2
+
+
+def test_an_own_model_is_loaded_with_its_class(bundle, tmp_path) -> None:
+    own = bundle()
+    program, x = own.program(), np.ones((3, 2), np.float32)
+    state, _ = running.advance(program, running.start(program), 2)
+    folder = trained_models.save(program, state, tmp_path / "kept")
+    with pytest.raises(trained.CannotLoad, match=f"import {own.module}:Net yourself"):
+        trained.load(folder)
+    net = user_code.resolve({"target": f"{own.module}:Net"}, "/model")
+    found = trained.load(folder, target=net).module(x)
+    np.testing.assert_array_equal(np.asarray(found), trained_models.outputs_of(program, state, x))
+    with pytest.raises(trained.CannotLoad, match=r"params differs in first\.bias"):
+        trained.load(folder, target=lambda width, *, rngs: net(width + 1, rngs=rngs))
 
 
 def test_an_own_loss_is_what_the_catalogs_would_be(bundle) -> None:
