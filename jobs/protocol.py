@@ -29,6 +29,10 @@ Ending = Literal["succeeded", "failed", "paused", "cancelled", "released"]
 """How an attempt ended. `released`: handed back unfinished (drain, preemption); the job goes on elsewhere."""
 
 
+STALL_PATIENCE = 4.0
+"""How much longer than a step anything else may take: a compilation, a download, an evaluation."""
+
+
 class File(Document):
     """A file of a manifest: path relative to what it belongs to, size in bytes, SHA-256 in hex."""
 
@@ -153,6 +157,8 @@ class Assignment(Document):
     code: list[Code] = Field(default_factory=list[Code])
     """Bundles that the job's model and loss come from."""
     resume: Resume | None
+    stall_seconds: float | None = None
+    """So long may step and phase stand still while steps are done, `STALL_PATIENCE` times as long otherwise; null: for ever."""
 
 
 class Preflight(Document):

@@ -42,6 +42,9 @@ class Phase(StrEnum):
     PREEMPTED = "preempted"
 
 
+STEPPING: frozenset[Phase] = frozenset({Phase.TRAINING, Phase.WARMUP, Phase.SAMPLING})
+"""Phases in which steps are being done, one after another."""
+
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING, Status.FAILED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.PAUSING, Status.CANCELLING}),

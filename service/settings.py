@@ -33,6 +33,9 @@ class Settings(BaseSettings):
 
     lease_seconds: Seconds = 15.0
     sweep_seconds: Seconds = 1.0
+    stall_seconds: Seconds = 900.0
+    """So long may a running job's step and phase stand still while it does steps, and four times as long otherwise."""
+
     poll_seconds: Seconds = 1.0
     """How often a waiting long poll or stream looks at the database when no hint reaches it."""
 

@@ -221,6 +221,12 @@ class Child:
             yield breaker.feed(decoder.decode(chunk))
         yield breaker.feed(decoder.decode(b"", final=True))
 
+    def dump_stacks(self) -> None:
+        """Have the first process write where each of its threads stands into its log, even if it holds its interpreter."""
+        if not self._reaped:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         """End the child and all that it has started, at once."""
         if not self._reaped:

@@ -44,6 +44,7 @@ from worker.messages import (
 from worker.orders import Graces, Orders
 from worker.outbox import Outbox
 from worker.places import Inputs, Place
+from worker.stall import LAST_WORDS_SECONDS, Watchdog
 from worker.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -180,9 +181,10 @@ class Keeper:
         except JobError as error:
             return await self._abandon(error, committer, commits)
         self._start(inputs, folders)
-        watching = group.create_task(self._watch())
+        watching = [group.create_task(self._watch()), group.create_task(self._see_it_move())]
         end = await self._listen(committer)
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         outcome = await self._see_gone(end)
         self._standing.enter("finalizing")
         await printing
@@ -212,6 +214,16 @@ class Keeper:
         cell = self._equipment.cell
         if cell is not None:
             await Watch(self._child.pid, cell.bounds, lambda: self._on_running is _nothing, self._condemn).run()
+
+    async def _see_it_move(self) -> None:
+        """Take the job back from a child that stands still."""
+        seconds = self._assignment.stall_seconds
+        if seconds is not None:
+            fault = await Watchdog(self._standing, seconds).stalled()
+            self._doom = self._doom or fault
+            self._child.dump_stacks()
+            await asyncio.sleep(LAST_WORDS_SECONDS)
+            self._condemn(fault)
 
     def _start(self, inputs: Inputs, folders: dict[str, Path]) -> None:
         self._started = time.monotonic()

@@ -32,6 +32,7 @@ class Standing:
         handled: sequence of the last command carried out.
         profiled: sequence of the last trace that was passed on.
         seconds: by phase, as its child last told.
+        moves: how often it has come further: a step, another phase.
     """
 
     step: int = 0
@@ -40,16 +41,19 @@ class Standing:
     handled: int = 0
     profiled: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+    moves: int = 0
     _told_at: float = 0.0
 
     def advance(self, step: int) -> None:
         """A step is done. Steps never go back within an attempt."""
         if step > self.step:
             self.step = step
+            self.moves += 1
             self.last_step_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def enter(self, phase: str) -> None:
         """A phase begins. One that this version does not know leaves the old one standing."""
+        self.moves += 1
         with suppress(ValueError):
             self.phase = Phase(phase)
 

@@ -285,6 +285,7 @@ leases = Table(
     Column("worker_id", Id, nullable=False),
     Column("devices", Integer, nullable=False),
     Column("beat_at", Instant, nullable=False),
+    Column("moved_at", Instant),  # the first beat with the step and the phase that the last one had; null: not known
     Column("expires_at", Instant, nullable=False),
     Index("ix_leases_expires_at", "expires_at"),
     Index("ix_leases_worker_id", "worker_id"),

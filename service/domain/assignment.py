@@ -82,4 +82,5 @@ def assignment(
         beside=datasets_of(connection, job),
         code=code_of(connection, job),
         resume=point,
+        stall_seconds=context.settings.stall_seconds,
     )

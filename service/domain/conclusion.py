@@ -12,7 +12,7 @@ from jobs.states import Status
 from service.db.queries import attempts, jobs
 from service.domain import artifacts, checkpoints
 from service.domain.attempts import refusal
-from service.domain.endings import LOST, UNKEPT, End, Spent, Verdict, decide
+from service.domain.endings import LOST, STALLED, UNKEPT, End, Spent, Verdict, decide
 from service.domain.instants import MICROSECONDS, microseconds, wire
 from service.domain.ledger import silent, without_lost
 from service.domain.lifecycle import Change, move
@@ -58,6 +58,11 @@ def lose(change: Change, job: Row[Any], attempt: Row[Any], worker_id: str) -> Ro
     """End an attempt whose lease has run out."""
     change.tell(job.id, "worker.lost", {"worker_id": worker_id, "attempt_id": attempt.id})
     return end(change, job, attempt, Told("lost", attempt.step, LOST))
+
+
+def take_back(change: Change, job: Row[Any], attempt: Row[Any]) -> Row[Any]:
+    """End an attempt that beats and does not move. Its worker learns of it by its next beat."""
+    return end(change, job, attempt, Told("lost", attempt.step, STALLED))
 
 
 def end(change: Change, job: Row[Any], attempt: Row[Any], told: Told) -> Row[Any]:

@@ -23,6 +23,7 @@ UNKEPT = "checkpoint_failed"
 
 UNEXPLAINED = Failure(code="internal", message="The attempt failed and gave no reason; its log may.")
 LOST = Failure(code="worker_lost", message="The worker stopped sending heartbeats and its lease ran out.")
+STALLED = Failure(code="stalled", message="The worker's heartbeats went on, but neither step nor phase changed any more.")
 LATE = Failure(code="deadline_exceeded", message="The job ran longer than its timeout_seconds.", param="/timeout_seconds")
 
 

@@ -8,6 +8,7 @@ from service.context import Context
 from service.db.transaction import Write
 from service.domain import sweeper
 from service.domain.ledger import without_lost
+from service.settings import Settings
 from tests.service.core_driver import Api, Attempt, assert_problem, sampling, training, wait_for
 from tests.service.test_core_jobs import checkpointed, keep
 
@@ -210,6 +211,58 @@ def test_workers_lost_too_often_fail_a_job(api: Api, context: Context):
     wait_for(lambda: api.job(attempt.job_id)["status"] == "failed")
     error = api.job(attempt.job_id)["error"]
     assert (error["code"], error["fault"], error["retryable"]) == ("worker_lost", "infra", True)
+
+
+def stand_still(context: Context, seconds: float) -> None:
+    """Let every attempt have moved last so long ago, as if its beats had said the same for that time."""
+    with Write(context.database) as write:
+        write.connection.exec_driver_sql(f"UPDATE leases SET moved_at = moved_at - {int(seconds * 1e6)}")
+
+
+def test_an_attempt_that_beats_and_does_not_move_is_taken_back(api: Api, context: Context):
+    attempt = claimed(api)
+    assert attempt.given["stall_seconds"] == 900.0
+    attempt.beat(40, "sampling")
+    stand_still(context, 2000)
+    assert attempt.beat(41, "sampling").json()["command"] == "continue"
+    sweeper.sweep_if_due(context)
+    assert api.job(attempt.job_id)["status"] == "running"
+    stand_still(context, 2000)
+    attempt.beat(41, "sampling")
+    sweeper.sweep_if_due(context)
+    assert_problem(attempt.beat(41, "sampling"), 409)
+    shown = attempts(api, attempt.job_id)[0]
+    assert (shown["ending"], shown["cause"]["code"], shown["step"]) == ("lost", "stalled", 41)
+    job = api.job(attempt.job_id)
+    assert (job["status"], job["phase"]) == ("queued", "backoff")
+    assert [worker["running"] for worker in api.get("/v1/workers").json()["data"]] == [[]]
+
+
+def test_a_compilation_may_stand_longer_than_a_step(api: Api, context: Context):
+    attempt = claimed(api)
+    attempt.beat(0, "compiling")
+    stand_still(context, 5000)
+    attempt.beat(0, "compiling")
+    sweeper.sweep_if_due(context)
+    assert api.job(attempt.job_id)["status"] == "running"
+    stand_still(context, 5000)
+    sweeper.sweep_if_due(context)
+    assert api.job(attempt.job_id)["status"] == "queued"
+
+
+def test_jobs_that_stall_too_often_fail_by_the_other_budget(api: Api, context: Context):
+    attempt = claimed(api, retries={"max_infra_retries": 0, "max_failures": 5})
+    attempt.beat(1, "sampling")
+    stand_still(context, 2000)
+    sweeper.sweep_if_due(context)
+    error = api.job(attempt.job_id)["error"]
+    assert (error["code"], error["fault"], error["retryable"]) == ("stalled", "infra", True)
+
+
+def test_a_dead_worker_is_noticed_within_twenty_seconds_at_default_settings():
+    settings = Settings()
+    assert settings.lease_seconds + settings.sweep_seconds + 2 * settings.poll_seconds <= 20
+    assert settings.lease_seconds / 3 <= 5
 
 
 def test_seconds_by_phase_are_shown_while_an_attempt_runs_and_when_it_is_lost(api: Api, context: Context):

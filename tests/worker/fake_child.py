@@ -7,6 +7,8 @@ The verbs:
     start                   print the start message as JSON
     digests                 print the digests of dataset, resume and outputs as JSON
     environment NAME        print what the environment has under that name
+    phase NAME              enter a phase
+    slowly FIRST LAST S     the same as steps, S seconds apart
     steps FIRST LAST        metrics and progress of these steps
     reach STEP              mark a step and tell nobody
     metrics STEP VALUES     one metrics message
@@ -33,6 +35,7 @@ The verbs:
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import hashlib
 import json
 import os
@@ -40,6 +43,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +98,14 @@ class FakeChild:
             self._step = step
             self.do_metrics(step, {"train/loss": 1.0 / step})
             self.do_send({"type": "progress", "step": step})
+
+    def do_phase(self, name: str) -> None:
+        self.do_send({"type": "phase", "phase": name, "step": self._step, "seconds": {}})
+
+    def do_slowly(self, first: int, last: int, seconds: float) -> None:
+        for step in range(first, last + 1):
+            time.sleep(seconds)
+            self.do_steps(step, step)
 
     def do_reach(self, step: int) -> None:
         self._channel.reached(step)
@@ -205,6 +217,7 @@ def checkpoint_content(step: int) -> dict[str, bytes]:
 
 def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     reader, writer, mark = (int(fd) for fd in sys.argv[1:4])

@@ -155,6 +155,22 @@ def test_beats_go_on_while_a_child_holds_its_interpreter(service, agent):
     assert job.beats[-1].last_step_at is not None
 
 
+def test_a_child_that_stands_still_tells_where_and_is_taken_back(service, agent):
+    job = service.submit([["spawn"], ["phase", "training"], ["steps", 1, 3], ["hold"]], stall_seconds=0.5)
+    agent(service)
+    code, message = error_of(job)
+    assert code == "stalled"
+    assert "at step 3 (training)" in message
+    assert "do_hold" in job.log, "the stacks are in the log, although the interpreter was held"
+    assert not is_running(spawned(job.log))
+
+
+def test_a_child_that_moves_has_not_stalled(service, agent):
+    job = service.submit([["phase", "training"], ["slowly", 1, 10, 0.2]], stall_seconds=1.0)
+    agent(service)
+    assert ending_of(job) == "succeeded"
+
+
 @pytest.mark.parametrize(("command", "ending"), [("cancel", "cancelled"), ("pause", "paused"), ("drain", "released")])
 def test_a_child_that_obeys_saves_and_ends(service, agent, command, ending):
     job = service.submit(ENDLESS)

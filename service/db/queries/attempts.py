@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
@@ -52,7 +52,7 @@ def start(connection: Connection, row: Mapping[str, Any], worker_id: str, device
     connection.execute(insert(attempts).values(**row))
     connection.execute(insert(attempt_workers).values(attempt_id=row["id"], rank=0, worker_id=worker_id))
     held = {"attempt_id": row["id"], "rank": 0, "job_id": row["job_id"], "worker_id": worker_id, "devices": devices}
-    connection.execute(insert(leases).values(**held, beat_at=now_us(), expires_at=now_us() + lease_us))
+    connection.execute(insert(leases).values(**held, beat_at=now_us(), moved_at=now_us(), expires_at=now_us() + lease_us))
 
 
 def renew(connection: Connection, attempt_id: str, fence: int, progress: Mapping[str, Any], lease_us: int) -> Row[Any] | None:
@@ -72,7 +72,10 @@ def renew(connection: Connection, attempt_id: str, fence: int, progress: Mapping
     held = (jobs.c.id == job_id, jobs.c.attempt_id == attempt_id, jobs.c.fence == fence)
     job = connection.execute(update(jobs).where(*held).values(**progress).returning(*HELD)).one_or_none()
     if job is not None:
-        term = {"beat_at": now_us(), "expires_at": now_us() + lease_us}
+        same = (attempts.c.id == attempt_id, attempts.c.step == progress["step"], attempts.c.phase == progress["phase"])
+        still = select(attempts.c.id).where(*same).exists()
+        moved_at = case((still, leases.c.moved_at), else_=now_us())
+        term = {"beat_at": now_us(), "moved_at": moved_at, "expires_at": now_us() + lease_us}
         connection.execute(update(leases).where(leases.c.attempt_id == attempt_id).values(**term))
     return job
 
@@ -107,10 +110,29 @@ def hold_expired(connection: Connection, job_id: str, attempt_id: str) -> Row[An
     return job if job is not None and connection.execute(select(over)).scalar_one() else None
 
 
+def standing_still(
+    connection: Connection, stepping: Collection[str], step_us: int, other_us: int, limit: int
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Attempts (`id`, `fence`) that have not moved for too long although they beat; only looked at, not locked.
+
+    Args:
+        connection: a transaction.
+        stepping: phases in which steps are done.
+        step_us: how long one may stand still in these.
+        other_us: and in all others.
+        limit: how many at most.
+    """
+    steps = attempts.c.phase.in_(stepping)
+    over = or_(and_(steps, leases.c.moved_at < now_us() - step_us), and_(~steps, leases.c.moved_at < now_us() - other_us))
+    query = select(attempts.c.id, attempts.c.fence).join(leases, attempts.c.id == leases.c.attempt_id).where(over)
+    return connection.execute(query.order_by(leases.c.moved_at).limit(limit)).all()
+
+
 def extend_all(connection: Connection, lease_us: int) -> None:
-    """Give every lease at least a full term from now."""
+    """Give every lease at least a full term from now, and every attempt the benefit of having moved."""
     until = now_us() + lease_us
     connection.execute(update(leases).where(leases.c.expires_at < until).values(expires_at=until))
+    connection.execute(update(leases).values(moved_at=now_us()))
 
 
 def seconds_since_start(connection: Connection, attempt_id: str) -> float:
