@@ -103,6 +103,7 @@ def test_a_claim_gives_everything_a_worker_needs(api: Api):
         "beside": {},
         "code": [],
         "resume": None,
+        "stall_seconds": 900.0,
     }
     shown = api.job(job["id"])
     assert (shown["status"], shown["phase"], shown["attempt"], shown["queue_position"]) == ("running", "assigned", 1, None)
