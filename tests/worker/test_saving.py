@@ -17,6 +17,7 @@ import pytest
 from jobs.errors import InfraFault
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, State
+from tests.worker.looping import Steps
 from worker.checkpoint import Failure, Saver, remedy
 from worker.compilations import Compilations
 from worker.ledger import Ledger
@@ -26,10 +27,10 @@ from worker.run import End, Run
 TOTAL, EVERY = 12, 4
 
 
-class Counting:
-    """A program that counts, and carries a mebibyte that does not compress. Each block waits until what was saved is settled."""
+class Counting(Steps):
+    """Carries a mebibyte that does not compress. Each block waits until what was saved is settled."""
 
-    total, unit = TOTAL, "step"
+    total = TOTAL
 
     def __init__(self, saver: Saver, on_step: Callable[[int], None]) -> None:
         self._saver, self._on_step = saver, on_step
@@ -38,32 +39,13 @@ class Counting:
     def init(self) -> State:
         return State(0, {"params": {"w": self._weights}}, {"next_index": 0})
 
-    def phase(self, state: State) -> str:
-        return "training"
-
-    def fetch(self, state: State) -> None: ...
-
     def advance(self, state: State) -> tuple[State, Block]:
         self._saver.wait()
         self._on_step(state.step + 1)
-        step = state.step + 1
-        return State(step, state.sections, {"next_index": step}), Block(step, [], jnp.float32(0))
-
-    def settle(self, block: Block) -> None: ...
-
-    def effort(self) -> None: ...
+        return super().advance(state)
 
     def saves_at(self, step: int) -> bool:
         return step % EVERY == 0
-
-    def evaluates_at(self, step: int) -> bool:
-        return False
-
-    def stops(self, step: int, outputs: Outputs) -> str | None:
-        return None
-
-    def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
-        return {}, []
 
 
 class Listener:
