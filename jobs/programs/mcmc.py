@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from numpyro import handlers
+from numpyro.infer.util import log_density
 
 from jobs.errors import UserFault
 from jobs.programs import data as datasets
@@ -23,6 +25,8 @@ from jobs.programs.mesh import Layout
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
+from jobs.programs.user_code import came_through
+from jobs.spec.imports import is_own
 
 STATISTICS = ("accept_prob", "diverging", "energy", "num_steps", "potential_energy")
 LEAST_DRAWS = 100
@@ -105,6 +109,12 @@ class McmcProgram:
         """One transition of every chain."""
         return self._sample(state)
 
+    def log_density(self, key: jax.Array) -> jax.Array:
+        """The model run once from its priors: the sum of the log densities of its sites."""
+        model = handlers.seed(posteriors.build_model(self.spec["model"]), key)
+        density, _ = log_density(model, (), self.data, {})
+        return jnp.asarray(density)
+
     def drawn(self) -> tuple[PyTree, PyTree]:
         """Shapes of a transition's sites, hidden ones left out, and of its statistics: (chains, …)."""
         sites, statistics = jax.eval_shape(self._seen, self._shapes["kernel_state"])
@@ -182,8 +192,7 @@ class McmcProgram:
         data = self.spec["data"]
         columns = datasets.columns_of(data, path, form)
         bound = datasets.bind(columns, data["args"] or {name: name for name in columns})
-        arrays = {name: jnp.asarray(array, jnp.result_type(float)) for name, array in bound.items()}
-        posteriors.check_data(arrays)
+        arrays = posteriors.as_arrays(self.spec["model"], bound)
         return {name: jax.device_put(array, self.layout.replicated) for name, array in arrays.items()}
 
     def _method(self) -> str:
@@ -199,6 +208,8 @@ class McmcProgram:
         try:
             state = self.kernel.init(keys, self.num_warmup, None, (), self.data)
         except (RuntimeError, ValueError) as error:
+            if is_own(self.spec["model"]) and came_through(error):
+                raise
             raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
         counters = {"step": jnp.zeros(self.chains, jnp.int32), "divergences": jnp.zeros(self.chains, jnp.int32)}
         return {"kernel_state": state, "counters": counters}

@@ -48,11 +48,14 @@ def program_warnings(program: Any, folders: Sequence[Path]) -> list[Warned]:
     """What is impure in the code that a program runs: nothing where it runs none of a user's own.
 
     Args:
-        program: a training program.
+        program: a training or a sampling program.
         folders: where the bundles are unpacked.
     """
     if not folders:
         return []
+    if not hasattr(program, "objective"):
+        with jax.set_mesh(program.layout.mesh):
+            return impurities(program.log_density, [jax.random.key(0)], folders)
     batch = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in program.objective.example().items()}
 
     def step(sections: Any, batch: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -90,6 +92,49 @@ def own_loss(loss: dict[str, Any]) -> Loss:
         return value, metrics
 
     return called
+
+
+def own_posterior(model: dict[str, Any]) -> Callable[..., None]:
+    """A NumPyro function of a user's own, called with the columns of its data and with `config`, all by name.
+
+    Raises:
+        UserFault: `user_code_error`, where the target is no function, or takes other arguments than the job binds.
+    """
+    found = resolve(model, "/model")
+    if not callable(found) or inspect.isclass(found):
+        message = f"{model['target']} is a {type(found).__name__}, and a sampling job takes a NumPyro function of its data"
+        raise UserFault("user_code_error", message, "/model/target")
+
+    def own_posterior(**data: Any) -> None:
+        _check_call(found, model, data)
+        found(**data, **model["config"])
+
+    return own_posterior
+
+
+def _check_call(found: Callable[..., Any], model: Named, data: Mapping[str, Any]) -> None:
+    """Whether a function takes these columns, told before Python would, and in terms of the job."""
+    twice = sorted(data.keys() & model["config"].keys())
+    if twice:
+        raise UserFault(
+            "user_code_error", f"{twice[0]} is a column of the data and in model.config: leave one out", "/model/config"
+        )
+    try:
+        signature = inspect.signature(found)
+        signature.bind(**data, **model["config"])
+    except TypeError as error:
+        message = (
+            f"{model['target']} cannot be called with the columns {', '.join(data)}: {error}."
+            " Bind the arguments that it has with data.args; null leaves a column out"
+        )
+        raise UserFault("user_code_error", message, "/data/args") from error
+
+
+def came_through(error: BaseException) -> bool:
+    """Whether an exception passed through code of a bundle."""
+    folders = [f"{Path(folder).resolve()}/" for folder in sys.path[:2]]
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(str(Path(frame.filename).resolve()).startswith(folder) for frame in frames for folder in folders)
 
 
 def _is_of_a_bundle(module: Any) -> bool:

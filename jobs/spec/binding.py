@@ -68,7 +68,7 @@ class Binding:
     Attributes:
         args: what `resolved_spec` holds.
         arguments: the columns by argument.
-        rows: how many rows each has.
+        rows: how many rows each has, or the longest.
     """
 
     args: Args
@@ -77,7 +77,7 @@ class Binding:
 
 
 def bind(
-    names: Sequence[str], given: Mapping[str, Any] | None, source: str | None, facts: DatasetFacts
+    names: Sequence[str], given: Mapping[str, Any] | None, source: str | None, facts: DatasetFacts, *, level: bool = True
 ) -> tuple[Binding | None, list[Issue]]:
     """Bind every argument.
 
@@ -86,6 +86,7 @@ def bind(
         given: `data.args`; None where the job has none.
         source: the name of a built-in dataset, which knows how it is meant to be bound.
         facts: what the data holds.
+        level: whether all columns must be of one length, as those of a table are.
     """
     columns = {column.name: column for column in facts.columns}
     unknown = [name for name in given or {} if name not in names]
@@ -102,9 +103,9 @@ def bind(
         return None, issues
     arguments = {name: _argument(name, bound, columns) for name, bound in args.items()}
     lengths = {argument.columns[0].shape[0] for argument in arguments.values()}
-    if len(lengths) > 1:
+    if level and len(lengths) > 1:
         return None, [Issue(POINTER, "mismatch", f"the bound columns differ in length: {listed(map(str, sorted(lengths)))} rows")]
-    return Binding(args, arguments, lengths.pop()), []
+    return Binding(args, arguments, max(lengths)), []
 
 
 def _bound(

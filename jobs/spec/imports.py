@@ -1,5 +1,7 @@
 """Models and losses of a user's own: `{"type": "import", "code": "code_…", "target": "my_model:Net", "config": {…}}`.
 
+A training job's target is an `nnx.Module`, a sampling job's a NumPyro function of its data.
+
 Whether a target is there is told by the bundle's syntax trees, at submit; nothing is executed before the job's own child does it.
 """
 
@@ -10,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec.builtin import describe
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.data import Data, TrainData
 from jobs.spec.dataset import DatasetFacts
@@ -64,7 +67,7 @@ def argument_names(usual: list[str], data: Data, facts: DatasetFacts) -> list[st
         given = [name for name, bound in data.args.items() if bound is not None]
         return list(dict.fromkeys([*(name for name in usual if data.args.get(name, "") is not None), *given]))
     columns = [column.name for column in facts.columns if column.dtype != "string"]
-    return usual or (["x", "y"] if data.builtin is not None else columns)
+    return usual or (list(describe(data.builtin).args) if data.builtin is not None else columns)
 
 
 def check_own_model(model: Named, loss: Named, facts: DatasetFacts, data: TrainData) -> Iterator[Issue]:
@@ -79,6 +82,12 @@ def check_own_model(model: Named, loss: Named, facts: DatasetFacts, data: TrainD
         yield Issue("/loss/type", "conflict", 'a text is learned by "next_token", or by a loss of your own')
     if facts.format != "text" and loss["type"] == "next_token":
         yield Issue("/loss/type", "conflict", "is for text, and this data holds columns: use another loss")
+
+
+def check_own_posterior(model: Named) -> Iterator[Issue]:
+    """What a user's own NumPyro function cannot be given."""
+    if is_own(model) and model["context"] is not None:
+        yield Issue("/model/context", "conflict", "is for models of text; leave it out")
 
 
 def _check_target(target: str, pointer: str, bundle: BundleFacts) -> Iterator[Issue]:

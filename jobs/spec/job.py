@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
-from jobs.spec import imports, mcmc_checks, models, train_checks
+from jobs.spec import classics, imports, mcmc_checks, models, train_checks
 from jobs.spec.binding import WEIGHT, bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
@@ -185,7 +185,10 @@ def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
         draft.add("corpus", bind_text(data, facts))
     elif names and facts.format != "text":
         weighted = draft.kind == "train" and WEIGHT not in names and (given or {}).get(WEIGHT) is not None
-        draft.add("binding", bind([*names, WEIGHT] if weighted else names, given, data.builtin, facts))
+        level = draft.kind == "train" or not imports.is_own(model)
+        draft.add("binding", bind([*names, WEIGHT] if weighted else names, given, data.builtin, facts, level=level))
+    if draft.kind == "mcmc" and draft.has("binding"):
+        draft.parts["model"] = classics.settle(model, draft.parts["binding"])
     if draft.has("eval_facts", "data"):
         draft.issues += faults_of_evaluation(draft.parts)
 

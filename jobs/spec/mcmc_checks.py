@@ -7,10 +7,11 @@ from typing import Any
 
 from jobs.errors import Issue
 from jobs.spec import origin
-from jobs.spec.binding import Binding
+from jobs.spec.classics import check_columns
 from jobs.spec.data import Data
 from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Check
+from jobs.spec.imports import check_own_posterior
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import Debug, warn_of_debug
 
@@ -22,15 +23,6 @@ def _check_kind_of_data(data: Data, facts: DatasetFacts) -> Iterator[Issue]:
         yield Issue(
             "/data/dataset" if data.dataset else "/data", "wrong_kind", "is a text, and a sampler needs columns: use a table"
         )
-
-
-def _check_columns(model: Named, binding: Binding) -> Iterator[Issue]:
-    for name, argument in binding.arguments.items():
-        if argument.axes > (2 if name == "x" else 1):
-            yield Issue(argument.pointer, "wrong_shape", "must be one plain column")
-    if model["type"] == "eight_schools" and binding.arguments["sigma"].minimum <= 0:
-        detail = "standard errors must be positive, and the least of these is not: leave those rows out"
-        yield Issue(binding.arguments["sigma"].pointer, "out_of_range", detail)
 
 
 def _check_chains(chains: int, placement: Placement) -> Iterator[Issue]:
@@ -68,7 +60,8 @@ def _warn_of_saves(checkpoint: Any, warmup: int, samples: int) -> Iterator[Issue
 
 CHECKS: tuple[Check, ...] = (
     Check(("data", "facts"), _check_kind_of_data),
-    Check(("model", "binding"), _check_columns),
+    Check(("model",), check_own_posterior),
+    Check(("model", "binding"), check_columns),
     Check(("num_chains", "placement"), _check_chains),
     Check(("thinning", "num_samples"), _check_thinning),
     Check(("kernel",), _check_kernel),

@@ -105,6 +105,28 @@ def document(client: Client, source: str, **changes):
     } | changes
 
 
+POSTERIOR = """
+import random
+import numpyro
+import numpyro.distributions as dist
+
+def model(y, sigma):
+    mu = numpyro.sample("mu", dist.Normal(0, 5 + random.random()))
+    numpyro.sample("y", dist.Normal(mu, sigma), obs=y)
+"""
+
+
+def posterior(client: Client):
+    return {
+        "kind": "mcmc",
+        "model": {"type": "import", "code": client.code.upload(zipped({"own.py": POSTERIOR})).id, "target": "own:model"},
+        "data": {"builtin": "eight_schools"},
+        "num_warmup": 20,
+        "num_samples": 20,
+        "num_chains": 1,
+    }
+
+
 def intruder(stack: LocalStack, dataset: str) -> str:
     root = stack.folder / "artifacts"
     names = {
@@ -142,7 +164,8 @@ def jobs(stack, client):
         "own": IMPURE,
         **{name: source if "class Net" in source else f"{source}\n{NET}" for name, (source, _) in GREEDY.items()},
     }
-    return {name: client.jobs.submit(document(client, source)) for name, source in sources.items()}
+    submitted = {name: client.jobs.submit(document(client, source)) for name, source in sources.items()}
+    return submitted | {"posterior": client.jobs.submit(posterior(client))}
 
 
 def ended(client, job):
@@ -182,6 +205,14 @@ def test_an_own_model_is_trained_and_what_is_impure_told(client, jobs) -> None:
     warned = [event.data for event in client.jobs.events(done) if event.type == "code.warning"]
     assert {warning["code"] for warning in warned} == {"impure_program"}
     assert [checkpoint.step for checkpoint in client.checkpoints.list(done)] == [3, 6]
+
+
+def test_an_own_posterior_is_sampled_and_what_is_impure_told(client, jobs) -> None:
+    done = ended(client, jobs["posterior"])
+    assert done.status == "succeeded", done.error
+    warned = [event.data for event in client.jobs.events(done) if event.type == "code.warning"]
+    assert {(warning["code"], warning["file"]) for warning in warned} >= {("impure_program", "own.py")}
+    assert client.jobs.result(done).summary["mu"]["mean"] < 30
 
 
 def test_the_worker_is_none_the_worse(client, jobs) -> None:

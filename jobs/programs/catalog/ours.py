@@ -7,11 +7,11 @@ from typing import Any
 from jobs.programs.catalog.arguments import OPTIMIZER, Schema
 from jobs.programs.catalog.entries import Entry
 from jobs.programs.catalog.joints import LAYERS
+from jobs.programs.catalog.posteriors import posteriors
 from jobs.spec import builtin
 
 _WIDTH: Schema = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 _DROPOUT: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "default": 0.0}
-_SCALE: Schema = {"type": "number", "exclusiveMinimum": 0, "default": 10.0}
 _VOCABULARY: Schema = {"type": "integer", "minimum": 2, "maximum": 10_000_000}
 _CONTEXT: Schema = {"type": "integer", "minimum": 1, "maximum": 1_048_576}
 _HEADS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
@@ -99,10 +99,14 @@ def models() -> dict[str, Entry]:
     lstm = {"in_shape": _in_shape("time steps, features", 2, 2), "out_features": _WIDTH, **memory}
     lstm_lm = {"vocab_size": _VOCABULARY, "dim": {**_WIDTH, "default": 64}, "context": _CONTEXT, **memory}
     sequential = {"in_shape": _in_shape("the shape of one sample, the batch aside", 1, 8), "layers": LAYERS}
-    priors = {f"prior_scale_{name}": _SCALE for name in ("intercept", "coefficients", "sigma")}
     plugin = {"name": {"type": "string", "minLength": 1, "maxLength": 100, "description": "of an entry point meshyard.models"}}
     own = {
-        "config": {"type": "object", "additionalProperties": True, "default": {}, "description": "arguments of its constructor"},
+        "config": {
+            "type": "object",
+            "additionalProperties": True,
+            "default": {},
+            "description": "arguments of its constructor, or of the function",
+        },
         "context": {
             **_nullable({"type": "integer", "minimum": 1, "maximum": 1_048_576}),
             "default": None,
@@ -112,8 +116,8 @@ def models() -> dict[str, Entry]:
     found = [
         _model(
             "import",
-            "A module of your own, from an uploaded bundle: built as Net(**config, rngs=rngs).",
-            "train",
+            "A module of your own, from an uploaded bundle: Net(**config, rngs=rngs); for sampling a NumPyro function of its data.",
+            ("train", "mcmc"),
             {**_own(), **own},
         ),
         _model(
@@ -130,10 +134,7 @@ def models() -> dict[str, Entry]:
         _model("lstm", "Long short-term memory over series of features.", "train", lstm, ["x", "y"]),
         _model("lstm_lm", "Long short-term memory that predicts the next token of a text.", "train", lstm_lm),
         _model("sequential", "Any network, as a list of layers.", "train", sequential, ["x", "y"]),
-        _model(
-            "eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", "mcmc", {}, ["y", "sigma"]
-        ),
-        _model("linear_regression", "Normal linear regression of y on the columns x.", "mcmc", priors, ["x", "y"]),
+        *posteriors(),
     ]
     return {entry["type"]: entry for entry in found}
 
@@ -217,8 +218,9 @@ def _dataset(name: str) -> Entry:
     return {"type": name, "doc": found.doc, "source": "meshyard", "schema": _object({}), **holds}
 
 
-def _model(name: str, doc: str, kind: str, properties: dict[str, Schema], args: list[str] | None = None) -> Entry:
-    return {"type": name, "doc": doc, "source": "meshyard", "schema": _object(properties), "kinds": [kind], "args": args or []}
+def _model(name: str, doc: str, kind: str | tuple[str, ...], properties: dict[str, Schema], args: list[str] | None = None) -> Entry:
+    kinds = [kind] if isinstance(kind, str) else list(kind)
+    return {"type": name, "doc": doc, "source": "meshyard", "schema": _object(properties), "kinds": kinds, "args": args or []}
 
 
 def _object(properties: dict[str, Schema]) -> Schema:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
 from jobs.errors import UserFault
+from jobs.programs.models import classics
+from jobs.programs.user_code import own_posterior
+from jobs.spec.imports import is_own
 
 Model = Callable[..., None]
 HIDDEN_PREFIX = "_"
@@ -49,19 +53,45 @@ def linear_regression(model: dict[str, Any]) -> Model:
     return linear_regression
 
 
+KINDS: Mapping[str, Callable[[dict[str, Any]], Model]] = {
+    "eight_schools": lambda _: eight_schools,
+    "eight_schools_centered": lambda _: classics.eight_schools_centered,
+    "linear_regression": linear_regression,
+    "logistic_regression": classics.logistic_regression,
+    "poisson_regression": classics.poisson_regression,
+    "hierarchical_regression": classics.hierarchical_regression,
+    "gaussian_process_regression": classics.gaussian_process_regression,
+    "stochastic_volatility": classics.stochastic_volatility,
+    "item_response": classics.item_response,
+    "import": own_posterior,
+}
+
+
 def build_model(model: dict[str, Any]) -> Model:
-    """The NumPyro function of a resolved `model` section."""
-    kinds: dict[str, Callable[[], Model]] = {
-        "eight_schools": lambda: eight_schools,
-        "linear_regression": lambda: linear_regression(model),
-    }
-    return kinds[model["type"]]()
+    """The NumPyro function of a resolved `model` section.
+
+    Raises:
+        UserFault: `user_code_error`, where a user's own target is no function.
+    """
+    return KINDS[model["type"]](model)
 
 
-def check_data(data: dict[str, jax.Array]) -> None:
-    """Raise UserFault where the observed data hold a value that is not finite or differ in length."""
+def as_arrays(model: dict[str, Any], bound: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """The observed data as the model takes them: floating point, but a user's own function gets integers as they are.
+
+    Raises:
+        UserFault: `dataset_invalid`, where a value is not finite, or the columns of a table differ in length.
+    """
+    own = is_own(model)
+    arrays = {name: jnp.asarray(array, None if own and array.dtype.kind in "biu" else float) for name, array in bound.items()}
+    check_data(arrays, level=not own)
+    return arrays
+
+
+def check_data(data: dict[str, jax.Array], *, level: bool = True) -> None:
+    """Raise UserFault where the observed data hold a value that is not finite, or (if `level`) differ in length."""
     for name, array in data.items():
         if not bool(jnp.all(jnp.isfinite(array))):
             raise UserFault("dataset_invalid", f"{name} holds values that are not finite", f"/data/args/{name}")
-    if len({array.shape[0] for array in data.values()}) > 1:
+    if level and len({array.shape[0] for array in data.values()}) > 1:
         raise UserFault("dataset_invalid", "the columns differ in length", "/data/args")
