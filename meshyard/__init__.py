@@ -59,6 +59,8 @@ if TYPE_CHECKING:
         Series,
         StatusReason,
         Validation,
+        Webhook,
+        WebhookDelivery,
         Worker,
     )
     from meshyard.retries import Policy
@@ -107,6 +109,8 @@ __all__ = [
     "UnprocessableEntityError",
     "Validation",
     "WaitTimedOut",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
     "load",
 ]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from meshyard.errors import ConfigurationInvalid
 from meshyard.operations import Driver
-from meshyard.resources import Artifacts, Catalog, Checkpoints, Code, Datasets, Jobs, Service, Workers
+from meshyard.resources import Artifacts, Catalog, Checkpoints, Code, Datasets, Jobs, Service, Webhooks, Workers
 from meshyard.retries import Policy
 from meshyard.transport import AsyncDriver, Connection, SyncDriver
 
@@ -56,6 +56,7 @@ class _Surface(Generic[Driver]):
         self.code = Code(driver)
         self.datasets = Datasets(driver)
         self.workers = Workers(driver)
+        self.webhooks = Webhooks(driver)
         self.catalog = Catalog(driver)
         self.service = Service(driver)
 

@@ -275,6 +275,35 @@ class Worker(Model):
     labels: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class Webhook(Model):
+    """A URL that is told what happens. `secret` is there in the answer that made it, and never again."""
+
+    id: str
+    name: str | None = None
+    url: str = ""
+    events: list[str] = Field(default_factory=list[str])
+    enabled: bool | None = None
+    disabled_reason: str | None = None
+    secret: str | None = None
+    last_success_at: Instant | None = None
+    created_at: Instant | None = None
+
+
+class WebhookDelivery(Model):
+    """A message for a webhook, and what came of it."""
+
+    id: str
+    message_id: str | None = None
+    type: str | None = None
+    status: str | None = None
+    attempts: int | None = None
+    next_attempt_at: Instant | None = None
+    created_at: Instant | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+    payload: Document = Field(default_factory=dict[str, Any])
+
+
 class Validation(Model):
     """Whether a spec would be accepted, and every reason why not."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshyard.flows import checkpoints, code, datasets, fleet, follow, follow_logs, jobs
+from meshyard.flows import checkpoints, code, datasets, fleet, follow, follow_logs, jobs, webhooks
 from meshyard.operations import Driver, Resource, iteration, operation
 
 
@@ -75,6 +75,20 @@ class Workers(Resource[Driver]):
 
     list = operation(fleet.list_workers)
     drain = operation(fleet.drain)
+
+
+class Webhooks(Resource[Driver]):
+    """`client.webhooks`."""
+
+    add = operation(webhooks.add)
+    list = iteration(webhooks.list_webhooks)
+    get = operation(webhooks.get_webhook)
+    update = operation(webhooks.update)
+    delete = operation(webhooks.delete)
+    rotate = operation(webhooks.rotate)
+    test = operation(webhooks.send_test)
+    deliveries = iteration(webhooks.deliveries)
+    redeliver = operation(webhooks.redeliver)
 
 
 class Catalog(Resource[Driver]):

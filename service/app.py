@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib import metadata
@@ -38,9 +39,11 @@ from service.http import (
     prometheus,
     stream,
     uploads,
+    webhooks,
     workers,
 )
 from service.http.auth import Gate
+from service.http.courier import Courier
 from service.settings import Settings
 from service.signals import Signals
 from service.storage.local import LocalStore
@@ -49,7 +52,7 @@ LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     *(jobs, preflights, control, events, stream, metrics, logs, checkpoints, files, artifacts),
-    *(datasets, code, catalog, workers, leases, uploads, prometheus, health),
+    *(datasets, code, catalog, workers, leases, uploads, webhooks, prometheus, health),
 )
 CLOSING = "closing"
 TIDY_SECONDS = 60.0
@@ -128,11 +131,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     await run_in_threadpool(sweeper.spare, context)
     sweeping = asyncio.create_task(_repeat(sweeper.sweep_if_due, context, context.settings.sweep_seconds))
     tidying = asyncio.create_task(_repeat(sweeper.tidy, context, TIDY_SECONDS))
+    delivering = asyncio.create_task(Courier(context).run())
     try:
         yield
     finally:
         context.signals.close()
-        await asyncio.gather(sweeping, tidying)
+        await asyncio.gather(sweeping, tidying, delivering)
         context.database.close()
 
 
@@ -140,9 +144,12 @@ async def _repeat(task: Callable[[Context], None], context: Context, seconds: fl
     signals = context.signals
     while not signals.closing:
         with signals.hearing(CLOSING) as heard:
+            began, failed = time.perf_counter(), False
             try:
                 await run_in_threadpool(task, context)
             except Exception:
                 # The database may be away for a while; what is due is done when it is back.
+                failed = True
                 LOG.exception("in the background: %s", task.__name__)
+            context.telemetry.ran(task.__name__, time.perf_counter() - began, failed=failed)
             await signals.wait(CLOSING, heard, seconds)

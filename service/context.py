@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from jobs.protocol import Probe
@@ -10,6 +10,7 @@ from service.db.engine import Database
 from service.settings import Settings
 from service.signals import QUEUE, Lookout, Signals
 from service.storage.store import Store
+from service.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
     store: Store
     signals: Signals
     probe: Probe | None = None
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @cached_property
     def lookout(self) -> Lookout:

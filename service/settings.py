@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +53,15 @@ class Settings(BaseSettings):
     data_uris: str = ""
     """Folders below which jobs may name files as `file://…`, separated by colons."""
 
+    webhook_targets: str = ""
+    """Hosts and networks, separated by commas, that webhooks may point to although they are not public: `10.1.0.0/16,hooks.lan`."""
+
+    webhook_timeout_seconds: Seconds = 10.0
+    """How long a target may take over one message, from resolving its name to the end of its answer."""
+
+    webhook_backoff_seconds: Seconds = 5.0
+    """Before the second try; later ones come after longer and longer, the last about 17 000 times this after the first."""
+
     max_json_depth: Annotated[int, Field(ge=8, le=512)] = 64
     idempotency_hours: Annotated[float, Field(ge=24, allow_inf_nan=False)] = 48.0
 
@@ -76,6 +86,14 @@ class Settings(BaseSettings):
         if scheme == "postgresql+psycopg" and separator:
             return f"{scheme}://{rest}"
         raise ValueError("must be sqlite:///path/of/a/file or postgresql+psycopg://…")
+
+    @field_validator("webhook_targets")
+    @classmethod
+    def _sound_networks(cls, value: str) -> str:
+        for entry in filter(None, map(str.strip, value.split(","))):
+            if "/" in entry or ":" in entry:
+                ip_network(entry, strict=False)
+        return value
 
     @field_validator("artifact_root")
     @classmethod

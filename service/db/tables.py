@@ -424,3 +424,56 @@ idempotency_keys = Table(
     Column("response", Document, nullable=False),
     Column("created_at", Instant, nullable=False),
 )
+
+webhooks = Table(
+    "webhooks",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("project", Id, nullable=False),
+    Column("name", Text),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("previous_secret", Text),  # signs too until `previous_until`
+    Column("previous_until", Instant),
+    Column("status", String(16), nullable=False),  # active | disabled
+    Column("reason", String(32)),  # why it is disabled: asked, gone, failing
+    Column("succeeded_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index("ix_webhooks_project_id", "project", "id"),
+)
+
+webhook_filters = Table(
+    "webhook_filters",
+    METADATA,
+    Column("webhook_id", Id, ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
+    Column("pattern", String(100), primary_key=True),
+)
+"""Which types of event a webhook is told: `job.failed`, `job.*`, `*`."""
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("webhook_id", Id, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Id, nullable=False),  # the event's id: the same in every try
+    Column("type", String(100), nullable=False),
+    Column("status", String(16), nullable=False),  # pending | delivered | failed
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Instant, nullable=False),  # while somebody is at it: when that somebody is given up
+    Column("created_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("data", Document, nullable=False),
+    Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+    Index("ix_webhook_deliveries_created_at", "created_at"),
+    Index(
+        "ix_webhook_deliveries_due",
+        "webhook_id",
+        "next_at",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+)
+"""The outbox: a message for one webhook, written in the transaction of the event it tells."""

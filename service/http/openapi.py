@@ -50,6 +50,7 @@ SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
     ("extend_job", "201", "id", "job_id", "job"),
     ("upload_dataset", "201", "id", "dataset_id", "dataset"),
     ("upload_code", "201", "id", "code_id", "bundle"),
+    ("add_webhook", "201", "id", "webhook_id", "webhook"),
     ("register_worker", "201", "id", "worker_id", "worker"),
     ("claim_attempt", "200", "attempt_id", "attempt_id", "attempt"),
 )

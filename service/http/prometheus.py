@@ -125,4 +125,5 @@ def get_figures(request: Request, read: Reading, context: Shared) -> Response:
     """Read the service's figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Figures(read.connection, context))
-    return Response(generate_latest(registry) + generate_latest(traffic_of(request.app).registry), media_type=MEDIA_TYPE)
+    registries = (registry, context.telemetry.registry, traffic_of(request.app).registry)
+    return Response(b"".join(map(generate_latest, registries)), media_type=MEDIA_TYPE)

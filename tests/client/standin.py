@@ -333,6 +333,37 @@ def _ranged(world: World, data: bytes, request: Request) -> Response:
     return StreamingResponse(send(), 206 if start else 200, {"Content-Length": str(len(body))})
 
 
+WEBHOOK = {
+    "id": "whk_1",
+    "url": "https://example.com/",
+    "events": ["*"],
+    "enabled": True,
+    "secret": "whsec_eA==",
+    "created_at": NOW,
+}
+DELIVERY = {"id": "whd_1", "type": "job.failed", "status": "pending", "attempts": 1, "last_error": "refused", "created_at": NOW}
+
+
+async def webhook(_world: World, _request: Request) -> Response:
+    return JSONResponse(WEBHOOK, 201)
+
+
+async def webhooks(_world: World, _request: Request) -> Response:
+    return JSONResponse({"object": "list", "data": [WEBHOOK], "has_more": False, "next": None})
+
+
+async def delete_webhook(_world: World, _request: Request) -> Response:
+    return Response(status_code=204)
+
+
+async def delivery(_world: World, _request: Request) -> Response:
+    return JSONResponse(DELIVERY, 202)
+
+
+async def deliveries(_world: World, _request: Request) -> Response:
+    return JSONResponse({"object": "list", "data": [DELIVERY], "has_more": False, "next": None})
+
+
 NO_JOB = problem(404, "not_found", "There is no such job.")
 ROUTES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/jobs"): submit,
@@ -361,6 +392,14 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/v1/datasets/{dataset}/content"): content,
     ("GET", "/v1/workers"): workers,
     ("POST", "/v1/workers/{worker}/drain"): drain,
+    ("POST", "/v1/webhooks"): webhook,
+    ("GET", "/v1/webhooks"): webhooks,
+    ("PATCH", "/v1/webhooks/{webhook}"): webhook,
+    ("DELETE", "/v1/webhooks/{webhook}"): delete_webhook,
+    ("POST", "/v1/webhooks/{webhook}/rotate"): webhook,
+    ("POST", "/v1/webhooks/{webhook}/test"): delivery,
+    ("GET", "/v1/webhooks/{webhook}/deliveries"): deliveries,
+    ("POST", "/v1/webhooks/{webhook}/deliveries/{delivery}/redeliver"): delivery,
     ("GET", "/v1/catalog/{section}"): catalog,
     ("GET", "/readyz"): ready,
 }

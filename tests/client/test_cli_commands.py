@@ -60,6 +60,15 @@ COMMANDS = {
     "datasets download ds_1 --to TMP": "TMP/words.txt",
     "workers": "wrk_1",
     "workers drain wrk_1": "wrk_1",
+    "webhooks": "whk_1",
+    "webhooks add https://example.com/ --events job.*,checkpoint.committed --name x": "whk_1",
+    "webhooks test whk_1": "whd_1",
+    "webhooks deliveries whk_1 -n 5": "whd_1",
+    "webhooks redeliver whk_1 whd_1": "whd_1",
+    "webhooks rotate whk_1": "whk_1",
+    "webhooks enable whk_1": "whk_1",
+    "webhooks disable whk_1": "whk_1",
+    "webhooks rm whk_1": "whk_1",
     "catalog optimizers": "adamw",
     "catalog optimizers adamw": "adamw",
 }
@@ -159,7 +168,7 @@ def test_failures_are_json_too(world, command, capsys, monkeypatch, text, failur
     found = command(text, "-o", "json")
     shown = capsys.readouterr()
     document = json.loads(shown.out)
-    if failure == "garbage" and text.startswith(("rm ", "logs ", "wait ")):
+    if failure == "garbage" and text.startswith(("rm ", "logs ", "wait ", "webhooks rm ")):
         return  # nothing in these answers needs to be understood
     assert found == code
     assert document["object"] == "error"

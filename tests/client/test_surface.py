@@ -15,8 +15,8 @@ NAMES = """
 APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuthenticationError
 BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File Job
 JobFailed MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy Problem
-ProblemItem Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Worker
-load
+ProblemItem Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Webhook
+WebhookDelivery Worker load
 """
 OPERATIONS = {
     "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause profile result resume"
@@ -26,6 +26,7 @@ OPERATIONS = {
     "code": "download get list upload",
     "datasets": "download get list upload",
     "workers": "drain list",
+    "webhooks": "add delete deliveries get list redeliver rotate test update",
     "catalog": "job_schema section",
     "service": "ready",
 }

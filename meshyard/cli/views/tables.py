@@ -11,7 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from meshyard.cli.views.words import age, brief, count, duration, number, size
-from meshyard.models import Attempt, CatalogEntry, Checkpoint, Code, Dataset, Event, File, Job, Metrics, Model, Worker
+from meshyard.models import (
+    Attempt,
+    CatalogEntry,
+    Checkpoint,
+    Code,
+    Dataset,
+    Event,
+    File,
+    Job,
+    Metrics,
+    Model,
+    Webhook,
+    WebhookDelivery,
+    Worker,
+)
 
 COLOUR_OF_STATUS = {
     "running": "cyan",
@@ -177,6 +191,26 @@ def worker_table(workers: Iterable[Worker]) -> Table:
         labels = " ".join(f"{key}={value}" for key, value in worker.labels.items())
         running = ", ".join(str(run.get("job_id") or "") for run in worker.running)
         table.add_row(worker.id, status_text(worker.status or ""), devices, Text(labels), running, age(worker.seen_at))
+    return table
+
+
+def webhook_table(webhooks: Iterable[Webhook]) -> Table:
+    """`webhooks ls`."""
+    table = grid("ID", "NAME", "URL", "EVENTS", "STATUS", ">LAST SUCCESS")
+    for one in webhooks:
+        status = "enabled" if one.enabled else f"disabled ({one.disabled_reason})"
+        url, events = Text(brief(one.url, 60)), Text(brief(", ".join(one.events), 40))
+        table.add_row(one.id, Text(brief(one.name or "", 30)), url, events, status, age(one.last_success_at))
+    return table
+
+
+def delivery_table(deliveries: Iterable[WebhookDelivery]) -> Table:
+    """`webhooks deliveries`."""
+    table = grid("ID", "TYPE", "STATUS", ">TRIES", ">ANSWER", ">AGE", "ERROR")
+    for one in deliveries:
+        tries, answer = str(one.attempts or 0), str(one.last_status or "")
+        error = Text(brief(one.last_error or "", 60))
+        table.add_row(one.id, Text(one.type or ""), one.status or "", tries, answer, age(one.created_at), error)
     return table
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
 from jobs.ids import new_id
 from service.db.engine import now_us
-from service.db.tables import events, jobs
+from service.db.queries import outbox
+from service.db.tables import events, jobs, webhooks
+
+has_listeners = exists().where(webhooks.c.project == jobs.c.project, webhooks.c.status == "active")
+"""Whether anybody is told of a job's events at all: asked along with the count, so that it costs no statement of its own."""
 
 
 def append(connection: Connection, job_id: str, kind: str, data: dict[str, Any]) -> int:
@@ -17,9 +21,17 @@ def append(connection: Connection, job_id: str, kind: str, data: dict[str, Any])
 
     The counter lies in the job's row: its lock puts writers in order, and a rollback takes the number back, so there are no gaps.
     """
-    counting = update(jobs).where(jobs.c.id == job_id).values(event_seq=jobs.c.event_seq + 1).returning(jobs.c.event_seq)
-    seq: int = connection.execute(counting).scalar_one()
-    connection.execute(insert(events).values(job_id=job_id, seq=seq, id=new_id("evt"), created_at=now_us(), type=kind, data=data))
+    counting = update(jobs).where(jobs.c.id == job_id).values(event_seq=jobs.c.event_seq + 1)
+    job = connection.execute(counting.returning(jobs.c.event_seq, jobs.c.project, has_listeners.label("heard"))).one()
+    event_id = new_id("evt")
+    row = {"job_id": job_id, "seq": job.event_seq, "id": event_id, "type": kind, "data": data}
+    created_at: int = connection.execute(
+        insert(events).values(**row, created_at=now_us()).returning(events.c.created_at)
+    ).scalar_one()
+    if job.heard:
+        told = {"job_id": job_id, "seq": job.event_seq, "project": job.project, "details": data}
+        outbox.post(connection, job.project, outbox.Message(event_id, kind, created_at, told))
+    seq: int = job.event_seq
     return seq
 
 
