@@ -12,6 +12,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jobs.errors import UserFault
 
+HOST = "pinned_host"
+"""The kind of memory that belongs to the host and that a device copies from directly."""
+
 
 def build_mesh(axes: Mapping[str, int]) -> Mesh:
     """A mesh over the first devices of this process.

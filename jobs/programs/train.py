@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jobs.errors import UserFault
 from jobs.programs import autopsy, exporting
 from jobs.programs import data as datasets
 from jobs.programs.ensemble import TRIAL, Members, seeds, side_by_side
 from jobs.programs.evaluation import Evaluation
 from jobs.programs.flops import forward_flops
-from jobs.programs.mesh import Layout
+from jobs.programs.mesh import HOST, Layout
 from jobs.programs.module import ModuleForm
 from jobs.programs.objectives import Objective, build_objective
 from jobs.programs.outputs import Outputs
@@ -57,6 +58,8 @@ class TrainProgram:
         if spec["ensemble"] is not None:
             self._update = Members(one, spec["ensemble"])
             self._shapes, self._shardings = jax.eval_shape(self._fresh), side_by_side(self._shardings)
+        if spec["offload"] == "opt_state":
+            self._shardings |= {"opt_state": self._beside_devices(self._shardings["opt_state"])}
         if spec["export"]["jax_export"]:
             exporting.check_size(self._shapes["params"])
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
@@ -120,7 +123,7 @@ class TrainProgram:
     def _jitted(self) -> Any:
         out = (self._shardings, dict.fromkeys([GUARD, *self._update.metrics], self.layout.replicated))
         # To find what gave a NaN, JAX runs the step's function anew on the same arguments.
-        return jax.jit(self._update, donate_argnums=() if self.spec["debug"]["nans"] else 0, out_shardings=out)
+        return jax.jit(self._updated, donate_argnums=() if self.spec["debug"]["nans"] else 0, out_shardings=out)
 
     def fetch(self, state: State) -> None:
         """Wait for the next batch."""
@@ -174,7 +177,7 @@ class TrainProgram:
         samples = self._feed.samples(state.position["next_index"])
         batch, self._batch = self._batch, None
         with jax.set_mesh(self.layout.mesh):
-            return autopsy.examine(self._update, state, batch, self._sharded(batch), samples)
+            return autopsy.examine(self._updated, state, batch, self._sharded(batch), samples)
 
     def saves_at(self, step: int) -> bool:
         """Every `checkpoint.every_steps`, and the last."""
@@ -250,6 +253,25 @@ class TrainProgram:
 
         placed = {name: jax.tree_util.tree_map_with_path(of_leaf, section) for name, section in self._shapes.items()}
         return placed | {"params": params}
+
+    def _beside_devices(self, shardings: PyTree) -> PyTree:
+        """The same in the host's memory, for arrays that are worth a copy.
+
+        Raises:
+            UserFault: the devices copy from no memory of the host.
+        """
+        if HOST not in {memory.kind for memory in self.layout.mesh.devices.flat[0].addressable_memories()}:
+            raise UserFault("compile_failed", 'these devices share no memory with their host: set offload to "none"', "/offload")
+        shapes = self._shapes["opt_state"]
+        return jax.tree.map(lambda leaf, placed: placed.with_memory_kind(HOST) if leaf.ndim else placed, shapes, shardings)
+
+    def _updated(self, sections: Sections, batch: PyTree) -> tuple[Sections, dict[str, jax.Array]]:
+        """The update, with everything on the devices while it is computed."""
+        if self.spec["offload"] == "opt_state":
+            placed = self._shardings["opt_state"]
+            near = jax.tree.map(lambda a, s: jax.device_put(a, s.with_memory_kind("device")), sections["opt_state"], placed)
+            sections = sections | {"opt_state": near}
+        return self._update(sections, batch)
 
     def _sharded(self, batch: datasets.Batch) -> PyTree:
         return {name: jax.device_put(a, self.layout.sharding("batch", *(None,) * (a.ndim - 1))) for name, a in batch.items()}

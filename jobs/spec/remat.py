@@ -21,8 +21,10 @@ POLICIES = (
     "dots_with_no_batch_dims_saveable",
     "checkpoint_dots",
     "checkpoint_dots_with_no_batch_dims",
+    "offload_dot_with_no_batch_dims",
 )
-"""`none`, three short names, and every policy of `jax.checkpoint_policies` that needs no argument. A test compares."""
+"""`none`, three short names, every policy of `jax.checkpoint_policies` that needs no argument (a test compares), one that copies
+products to the host."""
 
 _POLICY: JsonDict = {"enum": list(POLICIES)}
 _EVERY: JsonDict = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1}

@@ -61,7 +61,7 @@ def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
 
 def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
     checkpoint = _train_checkpoint(parts["checkpoint"], parts["steps"])
-    plain = ("model", "loss", "optimizer", "grad_accumulation", "ensemble", "remat", "steps", "log_every")
+    plain = ("model", "loss", "optimizer", "grad_accumulation", "ensemble", "remat", "offload", "steps", "log_every")
     evaluates = parts["data"].evaluates and "eval_every" not in given
     return {
         **{name: parts[name] for name in plain},

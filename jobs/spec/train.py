@@ -55,6 +55,9 @@ class Train(Envelope):
         default="none",
         description="Which activations of a block are computed again in the backward pass: a policy, for each block or every k-th.",
     )
+    offload: Literal["none", "opt_state"] = Field(
+        default="none", description="What lies in the host's memory between steps and is copied to the devices for each."
+    )
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = Field(description="the number of optimizer updates, such as 1000")
     eval_every: Every | None = Field(default=None, description="Steps between evaluations; left out: as often as checkpoints.")
     log_every: Every = Field(default=1, description="Steps between metrics.")

@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jobs.programs.mesh import Layout
+from jobs.programs.mesh import HOST, Layout
 
 FLOAT32 = jnp.dtype("float32")
 SHORT = {"full": "nothing_saveable", "dots": "dots_saveable", "dots_with_no_batch_dims": "dots_with_no_batch_dims_saveable"}
 """Short names of policies of `jax.checkpoint_policies`; the library's own names are taken too."""
+
+OFFLOADING = "offload_dot_with_no_batch_dims"
+"""The policy of JAX that takes its arguments: it copies products to the host and back instead of computing them again."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Remat:
     """Which activations are computed again in the backward pass instead of being kept.
 
     Attributes:
-        policy: `none`, a short name, or the name of a policy of `jax.checkpoint_policies` that needs no argument.
+        policy: `none`, a short name, or the name of a policy of `jax.checkpoint_policies`.
         every: it goes for each `every`-th block, the first among them.
     """
 
@@ -39,7 +42,7 @@ class Remat:
         if self.policy == "none" or at % self.every:
             return call
         policy = getattr(jax.checkpoint_policies, SHORT.get(self.policy, self.policy))
-        return nnx.remat(call, policy=policy)
+        return nnx.remat(call, policy=policy("device", HOST) if self.policy == OFFLOADING else policy)
 
 
 @dataclass(frozen=True)

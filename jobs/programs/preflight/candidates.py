@@ -89,13 +89,20 @@ def edits(spec: dict[str, Any], axes: Mapping[str, int]) -> Iterator[Edit]:
             yield f"split the batch into {pieces} micro-batches", {"/grad_accumulation": pieces}
             if times == 4 and spec["remat"] == "none":
                 yield f"both: remat, and {pieces} micro-batches", {"/remat": "full", "/grad_accumulation": pieces}
-    if axes.get("data", 1) > 1 and not spec["mesh"]["sharding"].startswith("fsdp"):
-        sharding = "fsdp_tp" if spec["mesh"]["sharding"] == "tp" else "fsdp"
-        yield "spread parameters and optimizer over the data axis", {"/mesh/sharding": sharding}
+    yield from _elsewhere(spec, axes)
     for part in (2, 4):
         size = spec["data"]["batch_size"] // part
         if size and _divides(size, spec["grad_accumulation"], axes):
             yield f"a batch of {size} (another run than was asked for)", {"/data/batch_size": size}
+
+
+def _elsewhere(spec: dict[str, Any], axes: Mapping[str, int]) -> Iterator[Edit]:
+    """Other places for what a device holds."""
+    if axes.get("data", 1) > 1 and not spec["mesh"]["sharding"].startswith("fsdp"):
+        sharding = "fsdp_tp" if spec["mesh"]["sharding"] == "tp" else "fsdp"
+        yield "spread parameters and optimizer over the data axis", {"/mesh/sharding": sharding}
+    if spec["offload"] == "none":
+        yield "keep the optimizer's state in the host's memory", {"/offload": "opt_state"}
 
 
 def _divides(batch: int, pieces: int, axes: Mapping[str, int]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jobs.programs.mesh import HOST
 from jobs.programs.program import Program, is_key
 
 
@@ -17,8 +18,10 @@ def size_of(leaf: Any) -> int:
 
 
 def on_device(leaf: Any) -> int:
-    """Bytes of an array on the fullest device it lies on."""
+    """Bytes of an array on the fullest device it lies on; none of one that lies in the host's memory."""
     sharding = getattr(leaf, "sharding", None)
+    if getattr(sharding, "memory_kind", None) == HOST:
+        return 0
     return size_of(leaf if sharding is None else jax.ShapeDtypeStruct(sharding.shard_shape(leaf.shape), leaf.dtype))
 
 

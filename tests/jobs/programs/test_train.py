@@ -10,9 +10,11 @@ import pytest
 
 from jobs.errors import UserFault
 from jobs.programs.outputs import Outputs
+from jobs.programs.preflight.shapes import memory_of
 from jobs.programs.program import Block
 from tests import specs
-from tests.jobs.programs import running
+from tests.jobs.programs import running, trained_models
+from worker.checkpoint import restore
 
 MESHES = [("replicated", {"data": 1}), ("fsdp", {"data": 8}), ("fsdp_tp", {"data": 4, "model": 2}), ("tp", {"data": 1, "model": 8})]
 TOLERANCE = 2e-5
@@ -42,6 +44,21 @@ def test_the_loss_agrees_on_every_mesh(text: Path, sharding: str, axes: dict[str
     spread = running.losses(specs.on_mesh(document, sharding, **axes), text, 10)
     assert alone[-1] < alone[0]
     assert np.max(np.abs(np.array(alone) - np.array(spread))) < TOLERANCE
+
+
+def test_the_optimizer_may_lie_in_the_hosts_memory(tmp_path: Path) -> None:
+    """Between steps, on a mesh and after a resume; no bit is another."""
+    document = specs.on_mesh(specs.spirals(), "tp", data=4, model=2)
+    near, far = running.build(document), running.build(document | {"offload": "opt_state"})
+    expected, _ = running.advance(near, running.start(near), 4)
+    state, _ = running.advance(far, running.start(far), 2)
+    state = restore(trained_models.save(far, state, tmp_path), far)
+    moments = [leaf for leaf in jax.tree.leaves(state.sections["opt_state"]) if leaf.ndim]
+    assert {leaf.sharding.memory_kind for leaf in moments} == {"pinned_host"}
+    state, _ = running.advance(far, state, 2)
+    found, wanted = running.arrays(state), running.arrays(expected)
+    assert all(found[name].tobytes() == leaf.tobytes() for name, leaf in wanted.items())
+    assert (memory_of(far).optimizer, memory_of(near).optimizer > 100) == (4, True)  # a count stays
 
 
 def test_dropout_does_not_depend_on_the_mesh(text: Path) -> None:

@@ -14,7 +14,7 @@ COMMON = {
     "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
     "debug", "profile", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
-TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "steps", "eval_every", "log_every",
+TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "offload", "steps", "eval_every", "log_every",
                   "ema", "ensemble", "export", "metrics"}  # fmt: skip
 MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
 
