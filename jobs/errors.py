@@ -22,6 +22,7 @@ Fault = Literal["user", "infra", "service"]
 FAULT_OF_CODE: dict[str, Fault] = {
     "nan_loss": "user",
     "would_oom": "user",
+    "draws_too_large": "user",
     "oom": "user",
     "user_code_error": "user",
     "dataset_invalid": "user",
@@ -39,7 +40,9 @@ FAULT_OF_CODE: dict[str, Fault] = {
 }
 """Whose fault each code is: it decides which retry budget an attempt spends."""
 
-NEVER_RETRIED: frozenset[str] = frozenset({"oom", "would_oom", "deadline_exceeded", "dataset_invalid", "init_from_mismatch"})
+NEVER_RETRIED: frozenset[str] = frozenset(
+    {"oom", "would_oom", "draws_too_large", "deadline_exceeded", "dataset_invalid", "init_from_mismatch"}
+)
 """Codes that would come out the same if the job were run again as it stands."""
 
 

@@ -97,8 +97,9 @@ class Site(Document):
 class Sampling(Document):
     """What a sampler will keep.
 
-    `draws_bytes`: all draws of all chains with their statistics, in memory when the posterior is put together; `block_bytes`:
-    of one block. `fits`: whether that is less than the host memory the job may have.
+    `draws_bytes`: all draws of all chains with their statistics, block by block on disk; `block_bytes`: of one block. `disk_bytes`:
+    what they and the files made of them take where the attempt writes, `disk_free_bytes` what is free there, null where nobody
+    knows. `memory_bytes`: what the host must hold at once. `fits`: whether there is so much memory and disk.
     """
 
     sites: list[Site]
@@ -106,6 +107,9 @@ class Sampling(Document):
     draws: Size
     draws_bytes: Size
     block_bytes: Size
+    disk_bytes: Size = 0
+    disk_free_bytes: Size | None = None
+    memory_bytes: Size = 0
     host_bytes: Size
     fits: bool
 

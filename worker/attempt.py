@@ -17,6 +17,7 @@ from jobs.programs import card, user_code
 from jobs.programs.autopsy import place_of
 from jobs.programs.outputs import Outputs
 from jobs.programs.preflight.fit import require_state_fits, require_step_fits
+from jobs.programs.preflight.sampling import require_draws_fit
 from jobs.programs.printing import shapes
 from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.purity import program_warnings
@@ -75,6 +76,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         job = subject(start)
         program = job.build()
         require_state_fits(job, program)
+        require_draws_fit(program, job.host_bytes, job.disk_bytes)
         with memory.explained(program, spec, "building and compiling it"):
             state = _first_state(program, start)
             talk.enter("compiling", began_at)

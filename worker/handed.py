@@ -39,4 +39,5 @@ def subject(start: Message) -> Subject:
         limit=limits.limit_of(spec, math.prod(assignment["mesh_axes"].values())),
         beside=beside(start),
         folders=tuple(folders(start)),
+        disk_bytes=limits.disk_bytes(Path(start["directory"])),
     )

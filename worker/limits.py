@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +19,14 @@ def host_bytes(spec: dict[str, Any]) -> int:
     asked = spec["resources"]["memory_gib"]
     there = host_memory_bytes()
     return there if asked is None else min(there, int(asked * GIB))
+
+
+def disk_bytes(folder: Path) -> int | None:
+    """What is free where a job writes; None where the folder is not there."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
 def limit_of(spec: dict[str, Any], count: int) -> Limit:

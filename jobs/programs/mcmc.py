@@ -24,6 +24,7 @@ from jobs.programs import kernels, posterior
 from jobs.programs.mesh import Layout
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
+from jobs.programs.posterior.result import most_steps
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 from jobs.programs.user_code import came_through
 from jobs.spec.imports import is_own
@@ -58,6 +59,7 @@ class McmcProgram:
         shapes = jax.eval_shape(self._fresh)
         self._shapes, self._shardings = shapes, jax.tree.map(self._along_chains, shapes)
         self._run: Callable[..., Any] | None = None
+        self._watch: posterior.Watch | None = None
 
     def init(self) -> State:
         """The kernel's first state for every chain.
@@ -116,9 +118,8 @@ class McmcProgram:
         return jnp.asarray(density)
 
     def drawn(self) -> tuple[PyTree, PyTree]:
-        """Shapes of a transition's sites, hidden ones left out, and of its statistics: (chains, …)."""
-        sites, statistics = jax.eval_shape(self._seen, self._shapes["kernel_state"])
-        return {name: site for name, site in sites.items() if not name.startswith(posteriors.HIDDEN_PREFIX)}, statistics
+        """Shapes of a transition's sites, hidden ones too, and of its statistics: (chains, …)."""
+        return jax.eval_shape(self._seen, self._shapes["kernel_state"])
 
     def fetch(self, state: State) -> None:
         """All data is on the devices."""
@@ -160,11 +161,11 @@ class McmcProgram:
         return step > self.num_warmup and (step == self.total or step % self.block == 0)
 
     def evaluate(self, state: State, outputs: Outputs, interrupted: Callable[[], bool]) -> Measurement | None:
-        """`r_hat/max`, `ess_bulk/min`, `ess_tail/min` over all draws so far, and the count of `divergences`."""
-        sites, statistics = posterior.apart(outputs.draws())
-        worst = posterior.worst(sites)
-        diverged = float(np.sum(statistics["diverging"])) if statistics else 0.0
-        return Measurement(state.step, worst | {"divergences": diverged})
+        """What `posterior.Watch` tells of all draws so far: `r_hat/max`, `ess_bulk/min`, `divergences` and others."""
+        self._watch = self._watch or posterior.Watch(
+            outputs, self.spec["num_samples"] // self.spec["thinning"], most_steps(self.spec)
+        )
+        return Measurement(state.step, self._watch.measure())
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
         """`converged`: every target that the spec sets is met, at a block edge after enough draws."""
@@ -271,6 +272,5 @@ class McmcProgram:
         """The draws of a block that thinning keeps, with their statistics."""
         drawn = np.arange(start, edge) - self.num_warmup + 1
         which = np.flatnonzero(drawn % self.spec["thinning"] == 0)
-        shown = {name: array for name, array in sites.items() if not name.startswith(posteriors.HIDDEN_PREFIX)}
-        named = shown | {posterior.STATISTIC + name: array for name, array in statistics.items()}
+        named = sites | {posterior.STATISTIC + name: array for name, array in statistics.items()}
         return {name: np.asarray(array)[:, which] for name, array in named.items()}

@@ -37,7 +37,6 @@ class Outputs:
         self._measured = {
             _step_of(name): json.loads((folder / name).read_text()) for name in self._names if name.startswith(MEASUREMENTS)
         }
-        self._blocks = [_read(folder / name) for name in self._names if name.startswith(DRAWS)]
 
     def names(self, step: int) -> list[str]:
         """The files that belong to a run up to `step`, relative to the folder."""
@@ -50,8 +49,6 @@ class Outputs:
         with part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         self._finish(part, name)
-        # Sums depend on the order in memory: what is kept here must lie as it will when it is read back.
-        self._blocks.append({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
     def measure(self, step: int, values: Mapping[str, Any], *, evaluated: bool = False) -> None:
         """Record numbers measured at a step. Those that are not finite are left out: JSON has no word for them.
@@ -74,10 +71,18 @@ class Outputs:
         part.write_text(json.dumps(merged, sort_keys=True))
         self._finish(part, name)
 
+    def blocks(self, after: int = 0) -> list[int]:
+        """The steps at which blocks of draws ended, later ones than `after`."""
+        return sorted(step for name in self._names if name.startswith(DRAWS) and (step := _step_of(name)) > after)
+
+    def block(self, step: int) -> Mapping[str, np.ndarray]:
+        """The draws of the block that ended at a step, each array read when it is asked for: (chains, draws, …) by site."""
+        return np.load(self.folder / f"{DRAWS}/{step:012d}.npz", allow_pickle=False)
+
     def draws(self) -> dict[str, np.ndarray]:
-        """All draws so far: (chains, draws, …) by site."""
-        names = self._blocks[0] if self._blocks else {}
-        return {name: np.concatenate([block[name] for block in self._blocks], axis=1) for name in names}
+        """All draws so far, in memory: (chains, draws, …) by site."""
+        blocks = [_read(self.folder / f"{DRAWS}/{step:012d}.npz") for step in self.blocks()]
+        return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in (blocks[0] if blocks else {})}
 
     def at(self, step: int, trial: int | None = None) -> dict[str, float]:
         """What was measured at a step, by one trial if it says so; empty if nothing was."""

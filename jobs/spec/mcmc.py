@@ -9,6 +9,7 @@ from pydantic import Field
 from jobs.spec.checkpoint import McmcCheckpoint
 from jobs.spec.data import Data
 from jobs.spec.envelope import Envelope
+from jobs.spec.outputs import PosteriorOutputs
 from jobs.spec.stop import McmcStop
 
 MOST_DRAWS = 10**9
@@ -35,3 +36,4 @@ class Mcmc(Envelope):
     )
     checkpoint: McmcCheckpoint = Field(default=McmcCheckpoint(), description="When the job is saved.")
     stop: McmcStop = Field(default=McmcStop(), description="When the job ends early.")
+    outputs: PosteriorOutputs = Field(default=PosteriorOutputs(), description="What is made of the draws.")

@@ -85,6 +85,7 @@ def _mcmc(parts: Mapping[str, Any]) -> Resolved:
         "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
         "checkpoint": checkpoint.model_dump() | {"every_draws": every},
         "stop": parts["stop"].model_dump(),
+        "outputs": parts["outputs"].model_dump(),
     }
 
 

@@ -35,6 +35,7 @@ class Subject:
         host_bytes: memory that the job may have on its host.
         limit: what a device has; None where that is not known.
         folders: where the bundles of a user's code are unpacked.
+        disk_bytes: what is free where the attempt writes; None where that is not known.
     """
 
     spec: dict[str, Any]
@@ -45,6 +46,7 @@ class Subject:
     limit: Limit | None
     beside: Beside = ALONE
     folders: tuple[Path, ...] = ()
+    disk_bytes: int | None = None
 
     def build(self, spec: dict[str, Any] | None = None) -> Program:
         """The program, or the one of another spec over the same data."""
@@ -113,7 +115,7 @@ def _impure(subject: Subject, program: Program) -> list[Notice]:
 
 def _shapes(subject: Subject, program: Program, watch: Stopwatch) -> dict[str, Any]:
     if isinstance(program, McmcProgram):
-        return {"sampling": watch.time("sites", lambda: sampling.sampling(program, subject.host_bytes))}
+        return {"sampling": watch.time("sites", lambda: sampling.sampling(program, subject.host_bytes, subject.disk_bytes))}
     if isinstance(program, TrainProgram):
         return watch.time("trace", lambda: shapes.training(program))
     return {}

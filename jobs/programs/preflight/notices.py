@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobs.preflight import Findings, Notice
+from jobs.programs.preflight.sampling import too_large
 from jobs.programs.preflight.unsharded import unsharded
 from jobs.spec.catalog import named
 
@@ -96,14 +97,9 @@ def _static(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:
 
 
 def _draws(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:
-    told = found.sampling
-    if told is not None and not told.fits:
-        gib = 2**30
-        detail = (
-            f"{told.draws_bytes / gib:.3g} GiB of draws do not fit into {told.host_bytes / gib:.3g} GiB of host memory"
-            " when the posterior is put together: raise thinning, or draw less"
-        )
-        yield Notice(pointer="/thinning", code="draws_too_large", detail=detail)
+    told = too_large(found.sampling) if found.sampling is not None else None
+    if told is not None:
+        yield Notice(pointer=told[0], code="draws_too_large", detail=told[1])
 
 
 def _activations(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:

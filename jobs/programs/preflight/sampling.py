@@ -7,34 +7,73 @@ from typing import Any
 
 import numpy as np
 
+from jobs.errors import UserFault
 from jobs.preflight import Sampling, Site
 from jobs.programs.mcmc import McmcProgram
+from jobs.programs.posterior.blocks import is_reported
+from jobs.programs.program import Program
 
-COPIES = 3
-"""What putting the posterior together needs beside the draws: all of them in float64, and two copies sorted for the diagnostics."""
+BLOCKS_HELD = 3
+"""Blocks that lie in memory at once: the device's buffer, its copy on the host, and what is read back."""
+
+WORKING_BYTES = 2**28
+"""What diagnostics and files take while they are made, whatever the posterior: a piece of it is in memory at a time."""
 
 
-def sampling(program: McmcProgram, host_bytes: int) -> Sampling:
-    """The sites of a sampler and the bytes of their draws."""
+def sampling(program: McmcProgram, host_bytes: int, disk_free_bytes: int | None = None) -> Sampling:
+    """The sites of a sampler, and the bytes that their draws take."""
     sites, statistics = program.drawn()
     draws = program.spec["num_samples"] // program.spec["thinning"]
-    chains = program.chains
     told = [
         Site(name=name, shape=list(leaf.shape[1:]), dtype=str(leaf.dtype), draws_bytes=_bytes(leaf, draws))
         for name, leaf in sorted(sites.items())
+        if is_reported(name)
     ]
-    kept = sum(site.draws_bytes for site in told) + sum(_bytes(leaf, draws) for leaf in statistics.values())
-    doubled = sum(math.prod(leaf.shape) * draws * 8 for leaf in sites.values())
-    block = [*sites.values(), *statistics.values()]
+    leaves = [*sites.values(), *statistics.values()]
+    kept, block = (sum(_bytes(leaf, count) for leaf in leaves) for count in (draws, program.block))
+    # The files of blocks stay: predictions are made of them. posterior.nc holds the same numbers again, and so may a Zarr store.
+    disk = kept * (3 if program.spec["outputs"]["zarr"] else 2)
+    memory = BLOCKS_HELD * block + WORKING_BYTES
     return Sampling(
         sites=told,
-        chains=chains,
+        chains=program.chains,
         draws=draws,
         draws_bytes=kept,
-        block_bytes=sum(_bytes(leaf, program.block) for leaf in block),
+        block_bytes=block,
+        disk_bytes=disk,
+        disk_free_bytes=disk_free_bytes,
+        memory_bytes=memory,
         host_bytes=host_bytes,
-        fits=kept + COPIES * doubled <= host_bytes,
+        fits=memory <= host_bytes and (disk_free_bytes is None or disk <= disk_free_bytes),
     )
+
+
+def too_large(told: Sampling) -> tuple[str, str] | None:
+    """Why the draws do not fit: a pointer to what to change, and a sentence with numbers. None if they do."""
+    if told.memory_bytes > told.host_bytes:
+        held = f"A block of draws is {_gib(told.block_bytes)}, and with what is made of it {_gib(told.memory_bytes)}"
+        return "/checkpoint/every_draws", f"{held}: this host has {_gib(told.host_bytes)} for it. Make blocks shorter."
+    if told.disk_free_bytes is not None and told.disk_bytes > told.disk_free_bytes:
+        held = f"{told.draws} draws of {told.chains} chains are {_gib(told.draws_bytes)}, and with the files made of them"
+        free = f"{_gib(told.disk_bytes)}: {_gib(told.disk_free_bytes)} are free where the worker writes"
+        return "/num_samples", f"{held} {free}. Raise thinning, draw less, or make room."
+    return None
+
+
+def require_draws_fit(program: Program, host_bytes: int, disk_free_bytes: int | None) -> None:
+    """Weigh the draws of a sampler before the first one.
+
+    Raises:
+        UserFault: `draws_too_large`.
+    """
+    if isinstance(program, McmcProgram):
+        told = too_large(sampling(program, host_bytes, disk_free_bytes))
+        if told is not None:
+            raise UserFault("draws_too_large", told[1], told[0])
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g} GiB"
 
 
 def _bytes(leaf: Any, draws: int) -> int:

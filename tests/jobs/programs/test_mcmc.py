@@ -111,7 +111,8 @@ def test_the_result_is_a_table_and_a_file_that_xarray_opens(tmp_path: Path) -> N
     program = running.build(document)
     result, artifacts = program.result(program.init(), outputs, "completed")
     assert set(result["summary"]) == {"mu", "tau", *(f"theta[{i}]" for i in range(8))}
-    columns = {"mean", "sd", "q05", "q50", "q95", "r_hat", "ess_bulk", "ess_tail", "mcse_mean", "mcse_sd"}
+    columns = {"mean", "sd", "q05", "q50", "q95", "hdi_low", "hdi_high", "r_hat"}
+    columns |= {"ess_bulk", "ess_tail", "mcse_mean", "mcse_sd"}
     assert all(set(row) == columns for row in result["summary"].values())
     assert result["diagnostics"]["divergences"] >= 0
     assert len(result["diagnostics"]["bfmi"]) == 4

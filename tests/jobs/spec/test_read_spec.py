@@ -16,7 +16,7 @@ COMMON = {
 }  # fmt: skip
 TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "offload", "steps", "eval_every", "log_every",
                   "ema", "ensemble", "export", "metrics"}  # fmt: skip
-MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method"}
+MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method", "outputs"}
 
 
 @pytest.mark.parametrize("document", EVERY)

@@ -417,6 +417,10 @@ WRONG = [
     (text, ON_MESH | {"/mesh/rules": {"embed": "model"}}, [("/mesh/rules", "conflict")] * 3, "set one of them to null"),
     (text, ON_MESH | {"/mesh/rules": {"mpl": "model"}}, [("/mesh/rules/mpl", "unknown_axis")], 'did you mean "mlp"'),
     (text, ON_MESH | {"/mesh/rules": {"mlp": "tensor"}}, [("/mesh/rules/mlp", "unknown_axis")], '"data" or "model"'),
+    # what is made of draws
+    (schools, {"/outputs": {"hdi_prob": 1.0}}, [("/outputs/hdi_prob", "out_of_range")], "less than 1"),
+    (schools, {"/outputs": {"zar": True}}, [("/outputs/zar", "unknown_field")], 'did you mean "zarr"'),
+    (schools, {"/outputs": {"zarr": "yes"}}, [("/outputs/zarr", "wrong_type")], "true or false"),
     # evaluation, checkpoints, stopping, precision
     (text, {"/eval_every": 10}, [("/eval_every", "requires")], "set data.eval_fraction"),
     (text, {"/data/eval_batches": 10}, [("/data/eval_batches", "requires")], "set data.eval_fraction"),

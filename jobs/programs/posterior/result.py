@@ -1,0 +1,125 @@
+"""What a finished job has to show for its draws."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.programs.outputs import Outputs
+from jobs.programs.posterior import convergence
+from jobs.programs.posterior.advice import Worst, warnings
+from jobs.programs.posterior.blocks import STATISTIC, Arrays, Blocks
+from jobs.programs.posterior.netcdf import NetCdf, write_draws
+from jobs.programs.posterior.table import COLUMNS, number, rows
+from jobs.programs.posterior.zarr import write_zarr
+
+NETCDF, ZARR, TABLE = "posterior.nc", "posterior.zarr", "summary.csv"
+MOST_ROWS = 10_000
+"""Rows of the table in the result itself: a larger one is a file."""
+
+DEFAULTS: Mapping[str, Any] = {"hdi_prob": 0.94, "zarr": False}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table as the result shows it."""
+
+    shown: dict[str, dict[str, float | None]]
+    worst: Worst
+    file: str | None
+
+
+def result(
+    outputs: Outputs,
+    observed: Arrays,
+    spec: Mapping[str, Any],
+    stopped_by: str,
+    model: Callable[..., Any] | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """A finished job's result, and the artifacts written for it.
+
+    Args:
+        outputs: the draws, (chains, draws, …) by site; statistics of a kernel bear the prefix `STATISTIC` and may be missing.
+        observed: the arguments of the model: data by name.
+        spec: the resolved spec.
+        stopped_by: why the run ended.
+        model: the NumPyro function that was sampled, called with `observed`; None leaves out what needs it.
+    """
+    wanted = {**DEFAULTS, **(spec.get("outputs") or {})}
+    blocks = Blocks(outputs)
+    path = outputs.folder / NETCDF
+    with NetCdf(path, "w") as file:
+        write_draws(file, blocks)
+        file.group("observed_data").keep(observed)
+    artifacts = [NETCDF]
+    with NetCdf(path, "r") as file:
+        group = file.group("posterior")
+        table = _table({name: group.variable(name) for name in blocks.sites()}, blocks.chains, wanted, outputs.folder / TABLE)
+        artifacts += [table.file] if table.file else []
+        if wanted["zarr"]:
+            artifacts += [f"{ZARR}/{name}" for name in write_zarr(file, outputs.folder / ZARR)]
+    told = diagnostics({name: blocks.whole(STATISTIC + name) for name in blocks.statistics()}, spec)
+    told |= {"r_hat_max": table.worst.most_r_hat, "ess_bulk_min": table.worst.least_bulk, "ess_tail_min": table.worst.least_tail}
+    found = {
+        "summary": table.shown,
+        "diagnostics": told,
+        "warnings": warnings(table.worst, told, blocks.chains * blocks.draws, spec),
+        "stopped_by": stopped_by,
+        "num_chains": blocks.chains,
+        "num_draws": blocks.draws,
+        "num_quantities": table.worst.total,
+    }
+    return found, artifacts
+
+
+def diagnostics(statistics: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the kernel's statistics tell of the run as a whole; nothing of those that it does not have."""
+    found: dict[str, Any] = {}
+    if "diverging" in statistics:
+        found["divergences"] = int(statistics["diverging"].sum())
+        found["divergences_by_chain"] = [int(n) for n in statistics["diverging"].sum(axis=1)]
+    if "energy" in statistics:
+        found["bfmi"] = [number(value) for value in convergence.bfmi(np.asarray(statistics["energy"], np.float64))]
+    for name, key in (("accept_prob", "mean_accept_prob"), ("num_steps", "mean_num_steps")):
+        if name in statistics:
+            found[key] = number(statistics[name].mean())
+    if "step_size" in statistics:
+        found["step_size"] = [number(value) for value in statistics["step_size"][:, -1]]
+    most = most_steps(spec)
+    if most is not None and "num_steps" in statistics:
+        found["max_tree_depth_reached"] = int((statistics["num_steps"] >= most).sum())
+    return found
+
+
+def most_steps(spec: Mapping[str, Any]) -> int | None:
+    """The steps of a transition whose tree has its greatest depth; None where there are no trees."""
+    depth = (spec.get("kernel") or {}).get("max_tree_depth")
+    deepest = depth[-1] if isinstance(depth, list | tuple) else depth
+    return 2**deepest - 1 if isinstance(deepest, int) else None
+
+
+def _table(sites: Mapping[str, Any], chains: int, wanted: Mapping[str, Any], path: Path) -> Table:
+    """The table, row by row: the first ones for the result, all of them into a file where there are more."""
+    shown: dict[str, dict[str, float | None]] = {}
+    worst = Worst(chains)
+    total = sum(int(np.prod(site.shape[2:], dtype=np.int64)) for site in sites.values())
+    large = total > MOST_ROWS
+    if not large:
+        for name, row in rows(sites, wanted["hdi_prob"]):
+            worst.take(name, row)
+            shown[name] = row
+        return Table(shown, worst, None)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", *COLUMNS])
+        for name, row in rows(sites, wanted["hdi_prob"]):
+            worst.take(name, row)
+            writer.writerow([name, *("" if row[column] is None else row[column] for column in COLUMNS)])
+            if len(shown) < MOST_ROWS:
+                shown[name] = row
+    return Table(shown, worst, path.name)

@@ -1,0 +1,18 @@
+"""What is made of the draws once a job has them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jobs.spec.strict import Document
+
+
+class PosteriorOutputs(Document):
+    """What is made of the draws beside the table and `posterior.nc`."""
+
+    hdi_prob: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = Field(
+        default=0.94, description="Probability of the interval of highest density in the table, `hdi_low` to `hdi_high`."
+    )
+    zarr: bool = Field(default=False, description="Whether to write the groups of posterior.nc as a Zarr store too.")
