@@ -184,8 +184,11 @@ class McmcProgram:
 
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
         """The posterior table and diagnostics; the draws as NetCDF."""
-        observed = {name: np.asarray(array) for name, array in self.data.items()}
-        return posterior.result(outputs, observed, self.spec, stopped_by)
+        return posterior.result(outputs, self.data, self.spec, stopped_by, self.replay())
+
+    def replay(self) -> posterior.Replay:
+        """The model in the form that is sampled, over its data: what it predicts can be asked of it."""
+        return posterior.Replay.of(posteriors.build_model(self.spec["model"]), self.data)
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 

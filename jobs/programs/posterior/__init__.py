@@ -6,7 +6,8 @@ blocks that a run has put out, a piece at a time, so that a posterior may be lar
 
 from jobs.programs.posterior.blocks import HIDDEN, STATISTIC, apart
 from jobs.programs.posterior.live import Watch, worst
+from jobs.programs.posterior.replay import Replay
 from jobs.programs.posterior.result import NETCDF, result
 from jobs.programs.posterior.table import elements, summary
 
-__all__ = ["HIDDEN", "NETCDF", "STATISTIC", "Watch", "apart", "elements", "result", "summary", "worst"]
+__all__ = ["HIDDEN", "NETCDF", "STATISTIC", "Replay", "Watch", "apart", "elements", "result", "summary", "worst"]

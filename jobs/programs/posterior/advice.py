@@ -71,6 +71,20 @@ def warnings(worst: Worst, diagnostics: Mapping[str, Any], transitions: int, spe
     return [*_of_rows_not_finite(worst), *_of_kernel(diagnostics, transitions, spec), *_of_rows(worst)]
 
 
+def of_comparison(loo: Mapping[str, Mapping[str, Any]]) -> Iterator[Warning_]:
+    """What speaks against leave-one-out by importance sampling."""
+    for site, told in loo.items():
+        if told["pareto_k_above"]:
+            yield _warning(
+                "high_pareto_k",
+                f"Pareto k of {told['pareto_k_above']} of {told['observations']} observations of {site} is above "
+                f"{told['pareto_k_bound']:.2g} ({', '.join(told['worst'])}): without any one of them the posterior would be "
+                "another, and its LOO is not to be trusted.",
+                "Look at these observations: the model may not fit them, or have nearly a parameter for each. WAIC fails for them "
+                "too; refit without each of them, or use K-fold cross-validation.",
+            )
+
+
 def _of_kernel(found: Mapping[str, Any], transitions: int, spec: Mapping[str, Any]) -> Iterator[Warning_]:
     kernel: Mapping[str, Any] = spec.get("kernel") or {}
     if found.get("divergences"):

@@ -68,17 +68,17 @@ class Blocks:
         """Draws of each chain."""
         return sum(self._lengths)
 
-    def __iter__(self) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
-        """Each block with the number of its first draw."""
+    def __iter__(self) -> Iterator[tuple[int, int, Mapping[str, np.ndarray]]]:
+        """Each block with the number of its first draw and how many it has."""
         start = 0
         for step, length in zip(self._steps, self._lengths, strict=True):
             if length:
-                yield start, self._outputs.block(step)
+                yield start, length, self._outputs.block(step)
             start += length
 
     def whole(self, name: str) -> np.ndarray:
         """One array over all draws: (chains, draws, …)."""
-        return np.concatenate([block[name] for _, block in self], axis=1)
+        return np.concatenate([block[name] for _, _, block in self], axis=1)
 
     def sites(self) -> dict[str, Form]:
         """The sites that are reported, sorted."""

@@ -114,7 +114,7 @@ def write_draws(file: NetCdf, blocks: Blocks) -> None:
         group = file.group(group_name, leading)
         for name, form in forms.items():
             group.add(ARVIZ_NAMES.get(name, name) if prefix else name, form)
-        for start, block in blocks:
+        for start, _, block in blocks:
             for name in forms:
                 _put_draws(group, name, block[prefix + name], start, statistic=bool(prefix))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,21 @@ import numpy as np
 
 from jobs.programs.outputs import Outputs
 from jobs.programs.posterior import convergence
-from jobs.programs.posterior.advice import Worst, warnings
-from jobs.programs.posterior.blocks import STATISTIC, Arrays, Blocks
+from jobs.programs.posterior.advice import Worst, of_comparison, warnings
+from jobs.programs.posterior.blocks import STATISTIC, Blocks
+from jobs.programs.posterior.comparison import compare
 from jobs.programs.posterior.netcdf import NetCdf, write_draws
+from jobs.programs.posterior.predictive import write_predictive
+from jobs.programs.posterior.replay import Replay
 from jobs.programs.posterior.table import COLUMNS, number, rows
 from jobs.programs.posterior.zarr import write_zarr
+from jobs.spec.outputs import PosteriorOutputs
 
 NETCDF, ZARR, TABLE = "posterior.nc", "posterior.zarr", "summary.csv"
 MOST_ROWS = 10_000
 """Rows of the table in the result itself: a larger one is a file."""
 
-DEFAULTS: Mapping[str, Any] = {"hdi_prob": 0.94, "zarr": False}
+DEFAULTS: Mapping[str, Any] = PosteriorOutputs().model_dump()
 
 
 @dataclass(frozen=True)
@@ -36,26 +40,29 @@ class Table:
 
 def result(
     outputs: Outputs,
-    observed: Arrays,
+    observed: Mapping[str, Any],
     spec: Mapping[str, Any],
     stopped_by: str,
-    model: Callable[..., Any] | None = None,
+    replay: Replay | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """A finished job's result, and the artifacts written for it.
 
     Args:
         outputs: the draws, (chains, draws, …) by site; statistics of a kernel bear the prefix `STATISTIC` and may be missing.
-        observed: the arguments of the model: data by name.
+        observed: the data, by name.
         spec: the resolved spec.
         stopped_by: why the run ended.
-        model: the NumPyro function that was sampled, called with `observed`; None leaves out what needs it.
+        replay: the model in the form that was sampled, over its data; None leaves out what needs it.
     """
     wanted = {**DEFAULTS, **(spec.get("outputs") or {})}
     blocks = Blocks(outputs)
     path = outputs.folder / NETCDF
     with NetCdf(path, "w") as file:
         write_draws(file, blocks)
-        file.group("observed_data").keep(observed)
+        if replay is None:
+            file.group("observed_data").keep({name: np.asarray(array) for name, array in observed.items()})
+        else:
+            _write_model(file, blocks, replay, wanted, spec["seed"])
     artifacts = [NETCDF]
     with NetCdf(path, "r") as file:
         group = file.group("posterior")
@@ -65,16 +72,32 @@ def result(
             artifacts += [f"{ZARR}/{name}" for name in write_zarr(file, outputs.folder / ZARR)]
     told = diagnostics({name: blocks.whole(STATISTIC + name) for name in blocks.statistics()}, spec)
     told |= {"r_hat_max": table.worst.most_r_hat, "ess_bulk_min": table.worst.least_bulk, "ess_tail_min": table.worst.least_tail}
+    loo, waic = _compared(path) if wanted["log_likelihood"] and replay is not None else ({}, {})
     found = {
         "summary": table.shown,
         "diagnostics": told,
-        "warnings": warnings(table.worst, told, blocks.chains * blocks.draws, spec),
+        "warnings": [*warnings(table.worst, told, blocks.chains * blocks.draws, spec), *of_comparison(loo)],
+        "loo": loo,
+        "waic": waic,
         "stopped_by": stopped_by,
         "num_chains": blocks.chains,
         "num_draws": blocks.draws,
         "num_quantities": table.worst.total,
     }
     return found, artifacts
+
+
+def _write_model(file: NetCdf, blocks: Blocks, replay: Replay, wanted: Mapping[str, Any], seed: int) -> None:
+    observations = replay.observations()
+    file.group("observed_data").keep(observations)
+    file.group("constant_data").keep({name: np.asarray(data) for name, data in replay.data.items() if name not in observations})
+    write_predictive(file, blocks, replay, wanted, seed)
+
+
+def _compared(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    with NetCdf(path, "r") as file:
+        group = file.group("log_likelihood")
+        return compare({name: group.variable(name) for name in group.names()})
 
 
 def diagnostics(statistics: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> dict[str, Any]:

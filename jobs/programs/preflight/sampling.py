@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from jobs.errors import UserFault
 from jobs.preflight import Sampling, Site
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.posterior.blocks import is_reported
+from jobs.programs.posterior.predictive import bytes_of
+from jobs.programs.posterior.replay import require_prior
 from jobs.programs.program import Program
 
 BLOCKS_HELD = 3
@@ -32,7 +35,8 @@ def sampling(program: McmcProgram, host_bytes: int, disk_free_bytes: int | None 
     leaves = [*sites.values(), *statistics.values()]
     kept, block = (sum(_bytes(leaf, count) for leaf in leaves) for count in (draws, program.block))
     # The files of blocks stay: predictions are made of them. posterior.nc holds the same numbers again, and so may a Zarr store.
-    disk = kept * (3 if program.spec["outputs"]["zarr"] else 2)
+    wanted = program.spec["outputs"]
+    disk = kept * (3 if wanted["zarr"] else 2) + _of_model(program, wanted, program.chains * draws)
     memory = BLOCKS_HELD * block + WORKING_BYTES
     return Sampling(
         sites=told,
@@ -46,6 +50,16 @@ def sampling(program: McmcProgram, host_bytes: int, disk_free_bytes: int | None 
         host_bytes=host_bytes,
         fits=memory <= host_bytes and (disk_free_bytes is None or disk <= disk_free_bytes),
     )
+
+
+def _of_model(program: McmcProgram, wanted: Mapping[str, Any], transitions: int) -> int:
+    """Bytes of what the model is to predict. Raises UserFault where nothing can be drawn from its prior."""
+    if not (wanted["prior_predictive"] or wanted["posterior_predictive"] or wanted["log_likelihood"]):
+        return 0
+    replay = program.replay()
+    if wanted["prior_predictive"]:
+        require_prior(replay)
+    return bytes_of(replay, wanted, transitions)
 
 
 def too_large(told: Sampling) -> tuple[str, str] | None:
