@@ -52,7 +52,7 @@ WRONG = [
     (text, {"/metadata/n": 3}, [("/metadata/n", "wrong_type")], "must be a string"),
     (text, {"/remat": "some"}, [("/remat", "unknown_value")], '"none", "full", "dots"'),
     (text, {"/remat": "dot"}, [("/remat", "unknown_value")], 'did you mean "dots"'),
-    (text, {"/offload": "params"}, [("/offload", "unknown_value")], '"none", "opt_state"'),
+    (text, {"/offload": "params"}, [("/offload", "unknown_value")], '"none" or "opt_state"'),
     (text, {"/remat": None}, [("/remat", "wrong_type")], "an object"),
     (text, {"/remat": {"policy": "some"}}, [("/remat/policy", "unknown_value")], '"dots"'),
     (text, {"/remat": {"every": 2}}, [("/remat/policy", "missing")], "is required"),
