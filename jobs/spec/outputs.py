@@ -25,3 +25,4 @@ class PosteriorOutputs(Document):
     log_likelihood: bool = Field(
         default=False, description="Whether to keep the log likelihood of every observation and draw; LOO and WAIC follow from it."
     )
+    plots: bool = Field(default=False, description="Whether to draw the usual plots, as PNG and as numbers for a page.")

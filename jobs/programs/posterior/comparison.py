@@ -18,6 +18,7 @@ from jobs.programs.posterior.table import number, pieces
 
 Told = dict[str, Any]
 _smooth: Any = array_stats.psislw
+_log_sum: Any = logsumexp
 MOST_NAMED = 5
 
 
@@ -51,11 +52,11 @@ class _Points:
         flat = values.reshape(len(values), -1)
         size = flat.shape[1]
         relative = convergence.ess_mean(np.exp(values - values.max(axis=(1, 2), keepdims=True))) / size
-        self._lppd += list(logsumexp(flat, axis=1) - np.log(size))
+        self._lppd += list(_log_sum(flat, axis=1) - np.log(size))
         self._variance += list(flat.var(axis=1, ddof=1))
         for row, share in zip(flat, relative, strict=True):
             weights, khat = _smooth(row, share if np.isfinite(share) else 1.0)
-            self.elpd.append(float(np.subtract(logsumexp(weights + row), logsumexp(weights))))
+            self.elpd.append(float(_log_sum(weights + row) - _log_sum(weights)))
             self._khat.append(float(khat))
         self._names += names
 

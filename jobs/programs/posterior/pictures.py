@@ -52,10 +52,12 @@ def _trace(plot: Plot) -> Figure:
     for axes, quantity in zip(panels, plot["quantities"], strict=True):
         for chain, values in enumerate(quantity["chains"][:MOST_CHAINS]):
             axes.plot(plot["draws"], values, color=_colour(chain), linewidth=0.5, alpha=0.8)
-        bottom = axes.get_ylim()[0]
-        for diverged in plot["diverged"]:
-            axes.plot(diverged, [bottom] * len(diverged), "|", color=DIVERGED, markersize=6, clip_on=False)
         axes.margins(x=0)
+        bottom, top = axes.get_ylim()
+        diverged = sorted({draw for chain in plot["diverged"] for draw in chain})
+        if diverged:
+            axes.vlines(diverged, bottom, bottom + 0.06 * (top - bottom), color=DIVERGED, linewidth=0.8)
+            axes.set_ylim(bottom, top)
     return _titled(figure, "Draws of each chain" + ("; ticks at the bottom: divergences" if any(plot["diverged"]) else ""))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from jobs.programs.posterior.advice import Worst, of_comparison, warnings
 from jobs.programs.posterior.blocks import STATISTIC, Blocks
 from jobs.programs.posterior.comparison import compare
 from jobs.programs.posterior.netcdf import NetCdf, write_draws
+from jobs.programs.posterior.plots import plots
 from jobs.programs.posterior.predictive import write_predictive
 from jobs.programs.posterior.replay import Replay
 from jobs.programs.posterior.table import COLUMNS, number, rows
 from jobs.programs.posterior.zarr import write_zarr
 from jobs.spec.outputs import PosteriorOutputs
 
-NETCDF, ZARR, TABLE = "posterior.nc", "posterior.zarr", "summary.csv"
+NETCDF, ZARR, TABLE, PLOTS = "posterior.nc", "posterior.zarr", "summary.csv", "plots"
 MOST_ROWS = 10_000
 """Rows of the table in the result itself: a larger one is a file."""
 
@@ -70,6 +72,8 @@ def result(
         artifacts += [table.file] if table.file else []
         if wanted["zarr"]:
             artifacts += [f"{ZARR}/{name}" for name in write_zarr(file, outputs.folder / ZARR)]
+        if wanted["plots"]:
+            artifacts += _plots(file, wanted["hdi_prob"], outputs.folder)
     told = diagnostics({name: blocks.whole(STATISTIC + name) for name in blocks.statistics()}, spec)
     told |= {"r_hat_max": table.worst.most_r_hat, "ess_bulk_min": table.worst.least_bulk, "ess_tail_min": table.worst.least_tail}
     loo, waic = _compared(path) if wanted["log_likelihood"] and replay is not None else ({}, {})
@@ -92,6 +96,18 @@ def _write_model(file: NetCdf, blocks: Blocks, replay: Replay, wanted: Mapping[s
     file.group("observed_data").keep(observations)
     file.group("constant_data").keep({name: np.asarray(data) for name, data in replay.data.items() if name not in observations})
     write_predictive(file, blocks, replay, wanted, seed)
+
+
+def _plots(file: NetCdf, hdi: float, folder: Path) -> list[str]:
+    from jobs.programs.posterior import pictures  # noqa: PLC0415  (a large import that most jobs do without)
+
+    (folder / PLOTS).mkdir(exist_ok=True)
+    written: list[str] = []
+    for name, plot in plots(file, hdi).items():
+        (folder / PLOTS / f"{name}.json").write_text(json.dumps(plot, allow_nan=False))
+        pictures.draw(plot, folder / PLOTS / f"{name}.png")
+        written += [f"{PLOTS}/{name}.json", f"{PLOTS}/{name}.png"]
+    return sorted(written)
 
 
 def _compared(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
