@@ -20,7 +20,7 @@ from jobs.programs.measures import Each, build_measures
 from jobs.programs.mesh import Layout
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
-from jobs.programs.packing import sequences
+from jobs.programs.packing import documents_of, sequences
 from jobs.programs.rows import check_rows
 from jobs.programs.tokens import Corpus, read_corpus
 from jobs.spec.binding import WEIGHT
@@ -76,6 +76,8 @@ class NextToken:
         self._setting = Setting.of(spec, layout)
         self._measures = build_measures(spec["metrics"], spec["loss"])
         self.context: int = self.model["context"]
+        # A recurrent network, or one of a user's own, reads a row as one text.
+        self._apart = self._data["packing"] == "documents" and self.model["type"] == "transformer"
         train, self._rest = sequences(corpus, self._data["packing"], self.context, self.model.get("vocab_size"))
         self.source: datasets.Source = train
         self.rate: tuple[str, int] = ("tokens_per_second", self._data["batch_size"] * self.context)
@@ -100,8 +102,8 @@ class NextToken:
 
     def _sums(self, each: dict[str, Each], model: Any, batch: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], jax.Array]:
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-        outputs = model(inputs)
         mask = batch.get("mask", jnp.ones(targets.shape, jnp.float32))
+        outputs = model(inputs, documents_of(mask)) if self._apart else model(inputs)
         return {name: jnp.sum(of(outputs, targets) * mask) for name, of in each.items()}, jnp.sum(mask)
 
     def held_out(self) -> Iterator[datasets.Batch]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jobs.errors import UserFault
@@ -87,6 +89,12 @@ class Packed:
         mask[at + lengths - 1] = 0
         shape = (len(indices), self._width)
         return {"tokens": tokens.reshape(shape), "mask": mask.reshape(shape)[:, :-1].astype(np.float32)}
+
+
+def documents_of(mask: jax.Array) -> jax.Array:
+    """The number of the piece that each token of a row belongs to, (n, context), from the mask: it is 0 where a piece ends."""
+    ends = (mask == 0).astype(jnp.int32)
+    return jnp.cumsum(ends, axis=1) - ends
 
 
 def sequences(corpus: Corpus, packing: str, context: int, vocab_size: int | None) -> tuple[Source, Packed | None]:

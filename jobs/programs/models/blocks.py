@@ -128,15 +128,16 @@ class Attention(nnx.Module):
         self.rotary_base, self.causal, self.layout = shape.rotary_base, shape.causal, setting.layout
         self.implementation: Literal["xla", "cudnn"] = attention_of(shape.attention, setting, features)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Mix the values of positions."""
+    def __call__(self, x: jax.Array, documents: jax.Array | None = None) -> jax.Array:
+        """Mix the values of positions; with the number of each one's document, (batch, length), those of one document alone."""
         q, k, v = self._projected(x)
         if self.rotary_base is not None:
             q, k = rotate(q, self.rotary_base), rotate(k, self.rotary_base)
         shared = "kv_heads" if self.grouped else "heads"
         q = self.layout.constrain(q, "batch", None, "heads", None)
         k, v = (self.layout.constrain(part, "batch", None, shared, None) for part in (k, v))
-        mixed = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal, implementation=self.implementation)
+        same = None if documents is None else documents[:, None, :, None] == documents[:, None, None, :]
+        mixed = jax.nn.dot_product_attention(q, k, v, mask=same, is_causal=self.causal, implementation=self.implementation)
         return self.out(mixed)
 
     def _projected(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -187,9 +188,9 @@ class Block(nnx.Module):
         self.dropout = nnx.Dropout(shape.dropout, rngs=rngs)
         self.layout = setting.layout
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, documents: jax.Array | None = None) -> jax.Array:
         """Attend, then transform."""
-        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        x = x + self.dropout(self.attention(self.attention_norm(x), documents))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return self.layout.constrain(x, "batch", None, None)
 
@@ -210,12 +211,16 @@ def blocks_of(shape: Shape, setting: Setting, rngs: nnx.Rngs) -> Any:
     return stacked(rngs)
 
 
-def through(blocks: Any, x: jax.Array, setting: Setting) -> jax.Array:
+def through(blocks: Any, x: jax.Array, setting: Setting, documents: jax.Array | None = None) -> jax.Array:
     """What comes out of a stack of blocks."""
+
+    def through_one(block: Block, x: jax.Array) -> jax.Array:
+        return block(x, documents)
+
     if isinstance(blocks, Block):
-        call = setting.remat.wrap(Block.__call__, 0)
+        call = setting.remat.wrap(through_one, 0)
         scan = nnx.scan(call, in_axes=(0, nnx.Carry), out_axes=nnx.Carry, transform_metadata={nnx.PARTITION_NAME: None})
         return scan(blocks, x)
     for at, block in enumerate(blocks):
-        x = setting.remat.wrap(Block.__call__, at)(block, x)
+        x = setting.remat.wrap(through_one, at)(block, x)
     return x

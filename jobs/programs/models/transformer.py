@@ -36,13 +36,19 @@ class Transformer(nnx.Module):
             self.head = nnx.Linear(shape.dim, model["vocab_size"], use_bias=False, kernel_init=kernel_init, **kinds)
         self.setting = setting
 
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Logits for the token after each position."""
+    def __call__(self, tokens: jax.Array, documents: jax.Array | None = None) -> jax.Array:
+        """Logits for the token after each position.
+
+        Args:
+            tokens: (batch, length) integers.
+            documents: (batch, length) the number of the document that each belongs to, ascending, where several share a row: none
+                sees another, and each counts its positions from zero.
+        """
         x = self.embed(tokens)
         if self.learned:
-            x = x + self.position(jnp.arange(tokens.shape[1]))
+            x = x + self.position(_positions(tokens, documents))
         x = self.setting.layout.constrain(self.dropout(x), "batch", None, None)
-        x = self.norm(through(self.blocks, x, self.setting))
+        x = self.norm(through(self.blocks, x, self.setting, documents))
         return self.setting.layout.constrain(self._logits(x), "batch", None, "vocab")
 
     def _logits(self, x: jax.Array) -> jax.Array:
@@ -50,6 +56,14 @@ class Transformer(nnx.Module):
         weights = self.embed.embedding[...].T if self.tied else self.head.kernel[...]
         wide = jnp.promote_types(x.dtype, jnp.float32)
         return jnp.dot(x, weights.astype(x.dtype), preferred_element_type=wide).astype(jnp.float32)
+
+
+def _positions(tokens: jax.Array, documents: jax.Array | None) -> jax.Array:
+    at = jnp.arange(tokens.shape[1])
+    if documents is None:
+        return at
+    begins = jnp.diff(documents, axis=1, prepend=documents[:, :1] - 1) != 0
+    return at - jax.lax.cummax(jnp.where(begins, at, 0), axis=1)
 
 
 def _shape_of(model: dict[str, Any]) -> Shape:

@@ -19,6 +19,7 @@ from jobs.programs.models import blocks
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import OFFLOADING, SHORT, Remat, Setting
 from jobs.programs.module import ModuleForm
+from jobs.programs.packing import documents_of
 from jobs.programs.program import is_key
 from jobs.spec import models
 from jobs.spec.catalog import load
@@ -92,6 +93,22 @@ def test_a_scanned_stack_computes_what_its_blocks_do(remat: str) -> None:
     assert float(same) == pytest.approx(float(loss), rel=1e-6)
     for path, leaf in stacked(gradients).items():
         np.testing.assert_allclose(others[path], leaf, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"positions": "learned"}, {"positions": "rotary", "scan_layers": True}], ids=str)
+def test_a_packed_document_is_read_as_if_it_were_alone(changes: dict[str, Any]) -> None:
+    form = form_of(Setting(LAYOUT, remat=Remat("full")), **changes)
+    sections, (first, second) = fresh(form), (TOKENS[:1, :3], TOKENS[:1, 3:8])
+    # A row of both: the mask is 0 at the last token of each.
+    documents = documents_of(jnp.array([[1, 1, 0, 1, 1, 1, 1, 0]], jnp.float32))
+    assert documents.tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
+    with jax.set_mesh(LAYOUT.mesh):
+        packed = jax.jit(lambda sections, tokens: form.give(sections)(tokens, documents))(
+            sections, jnp.concatenate([first, second], 1)
+        )
+    for alone, within in ((first, packed[:, :3]), (second, packed[:, 3:])):
+        np.testing.assert_allclose(within, called(form, sections, alone)[0], atol=1e-5)
+    assert np.abs(packed[:, 3:] - called(form, sections, TOKENS[:1, :8])[0][:, 3:]).max() > 1e-3
 
 
 def test_layers_of_a_scanned_stack_start_apart_and_on_no_mesh_axis() -> None:
