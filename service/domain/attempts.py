@@ -100,12 +100,13 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
     metrics.store(change.connection, job.id, batch.series)
     if batch.logs:
         logs.append(change.connection, job.id, attempt_id, batch.logs)
+    # A checkpoint is told once it is durable, which takes a while: what else came in its batch happened before.
+    for event in batch.events:
+        change.tell(job.id, event.type, event.data)
     for committed in batch.checkpoints:
         checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
     if batch.artifacts:
         artifacts.keep(change.write, change.context, job, attempt, batch.artifacts, attempt.storage == "file")
-    for event in batch.events:
-        change.tell(job.id, event.type, event.data)
     attempts.change(change.connection, attempt_id, {"report_batch": batch.batch})
     change.wake(job.id)
     return Taken(batch=batch.batch)

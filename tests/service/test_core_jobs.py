@@ -248,15 +248,27 @@ def test_only_a_job_that_has_ended_can_be_deleted(api: Api):
     assert_problem(api.delete(f"/v1/jobs/{job['id']}"), 404)
 
 
-def keep(attempt: Attempt, step: int, paths: Sequence[str] = ("data",), **metrics: float) -> None:
-    """Report a checkpoint of small files."""
+def keep(
+    attempt: Attempt, step: int, paths: Sequence[str] = ("data",), events: Sequence[dict[str, object]] = (), **metrics: float
+) -> None:
+    """Report a checkpoint of small files, and events in the same batch."""
     root = Path(attempt.given["storage"]["root"]) / attempt.given["prefix"] / "checkpoints" / str(step)
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(b"abc")
     known = {"bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
     told = {"step": step, "files": [{"path": path, **known} for path in paths], "metrics": metrics}
-    assert attempt.report(checkpoints=[told]).status_code == 200
+    assert attempt.report(checkpoints=[told], events=list(events)).status_code == 200
+
+
+def test_a_checkpoint_is_told_after_what_came_with_it(api: Api):
+    """However quick the job was: it cannot have been kept before it was compiled."""
+    api.submit()
+    worker = api.worker()
+    worker.probe_token = worker.registered["probe"]["token"]
+    attempt = worker.claim()
+    keep(attempt, 4, events=[{"type": "compile.finished", "data": {}}])
+    assert api.told(attempt.job_id)[-2:] == ["compile.finished", "checkpoint.committed"]
 
 
 def checkpointed(api: Api, step: int = 4, **changes: object) -> str:
