@@ -40,6 +40,18 @@ class Settings(BaseSettings):
     poll_seconds: Seconds = 1.0
     """How often a waiting long poll or stream looks at the database when no hint reaches it."""
 
+    priority_age_seconds: Seconds = 600.0
+    """A job of one priority more counts as if it had come so much earlier; so everybody's turn comes."""
+
+    reserve_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    """After so long a worker keeps its devices free for the first job that needs more of them than are free."""
+
+    preemption: Literal["off", "priority"] = "off"
+    """Whether a job may take the devices of running ones of lower priority of its project; these are saved and go on later."""
+
+    preemption_cooldown_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    """So long an attempt runs at least before it may be preempted."""
+
     preflight_wait_seconds: Seconds = 30.0
     """How long a validation on a worker waits for one that is free."""
 

@@ -47,6 +47,7 @@ projects = Table(
     Column("device_seconds_period", String(8), nullable=False, server_default="total"),  # day, month, total
     Column("max_stored_bytes", BigInteger),
     Column("created_at", Instant, nullable=False),
+    Column("served_at", Instant),  # when a job of it was claimed last while others waited too
     Index("uq_projects_name", "name", unique=True),
 )
 """Whom everything belongs to. `default` is always there."""
@@ -144,6 +145,7 @@ jobs = Table(
     Column("error", Document),
     Column("queued_at", Instant, nullable=False),
     Column("available_at", Instant, nullable=False),
+    Column("turn", Instant, nullable=False, server_default="0"),  # when it came, put back by its priority: the lower, the sooner
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("finished_at", Instant),
@@ -169,10 +171,11 @@ jobs = Table(
     Index("ix_jobs_project_status_id", "project", "status", "id"),
     Index("ix_jobs_group_id", "group_id"),
     Index("ix_jobs_init_from_job", "init_from_job"),
-    # Claims read only queued jobs, best first; the index holds nothing else, so that history costs nothing.
+    # Claims read only queued jobs, in their turn; the index holds nothing else, so that history costs nothing.
     Index(
-        "ix_jobs_claim",
-        text("priority DESC"),
+        "ix_jobs_turn",
+        "project",
+        "turn",
         "id",
         sqlite_where=text("status = 'queued'"),
         postgresql_where=text("status = 'queued'"),
@@ -282,6 +285,7 @@ leases = Table(
     Column("attempt_id", Id, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
     Column("rank", Integer, primary_key=True),
     Column("job_id", Id, nullable=False),
+    Column("project", Id),
     Column("worker_id", Id, nullable=False),
     Column("devices", Integer, nullable=False),
     Column("beat_at", Instant, nullable=False),
@@ -291,6 +295,16 @@ leases = Table(
     Index("ix_leases_worker_id", "worker_id"),
 )
 """The right to run an attempt, one row a rank. The rows go when the attempt ends."""
+
+reservations = Table(
+    "reservations",
+    METADATA,
+    Column("worker_id", Id, ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("made_at", Instant, nullable=False),
+    Index("ix_reservations_job_id", "job_id"),
+)
+"""Workers whose devices are kept for a job that needs more of them than are free."""
 
 attempt_workers = Table(
     "attempt_workers",

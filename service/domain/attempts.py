@@ -21,6 +21,7 @@ ORDERS: dict[str, Command] = {
     "pause": "pause",
     "cancel": "cancel",
     "drain": "drain",
+    "preempt": "pause",  # to its worker, which goes on with other jobs; this one goes back to the queue
     DEADLINE: "cancel",
 }
 """A job's `command` as a beat says it."""

@@ -84,7 +84,7 @@ def end(change: Change, job: Row[Any], attempt: Row[Any], told: Told) -> Row[Any
 def _follow(change: Change, job: Row[Any], told: Told, verdict: Verdict, values: dict[str, Any]) -> Row[Any]:
     if verdict.status == Status.QUEUED:
         available_at = change.now + microseconds(verdict.wait_seconds)
-        reason = told.cause.code if told.cause is not None else told.ending
+        reason = told.cause.code if told.cause is not None else "preempted" if job.command == "preempt" else told.ending
         data = {"reason": reason, "available_at": wire(available_at)}
         phase = verdict.phase.value if verdict.phase is not None else None
         return move(change, job, Status.QUEUED, data, "job.requeued", available_at=available_at, phase=phase, **values)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Row
 
 from jobs.states import TERMINAL, Status
 from service.db.queries import events, jobs
+from service.domain import fairness
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.lifecycle import Change, locked, move
 from service.signals import QUEUE
@@ -63,7 +64,8 @@ def resume(change: Change, project: str, job_id: str) -> Row[Any]:
     if job.status != Status.PAUSED:
         raise IllegalTransition(f"Only a paused job can be resumed; this one is {job.status}.", job.status)
     change.tell(job_id, RESUMED)
-    return move(change, job, Status.QUEUED)
+    # It takes its place at the end of the queue: while it was paused nobody could claim it.
+    return move(change, job, Status.QUEUED, turn=fairness.turn(change.context, change.now, job.priority))
 
 
 def checkpoint(change: Change, project: str, job_id: str) -> Row[Any]:
@@ -114,6 +116,16 @@ def drain(change: Change, job_id: str) -> None:
         change.wake(job_id)
 
 
+def preempt(change: Change, job_id: str, for_job: str) -> bool:
+    """Ask the attempt of a running job to save and make room for another; tells whether it can be asked."""
+    job = jobs.lock(change.connection, None, job_id)
+    if job is None or job.status != Status.RUNNING or job.command not in (None, "checkpoint"):
+        return False
+    change.tell(job_id, "job.preempting", {"for": for_job})
+    jobs.change(change.connection, job_id, _order(job, "preempt", save=True))
+    return True
+
+
 def patch(change: Change, project: str, job_id: str, fields: Mapping[str, Any]) -> Row[Any]:
     """Change a job's `name`, `metadata` (as a whole) or `priority`.
 
@@ -127,7 +139,8 @@ def patch(change: Change, project: str, job_id: str, fields: Mapping[str, Any]) 
         jobs.relabel(change.connection, job_id, fields["metadata"])
     change.tell(job_id, "job.updated", {"fields": sorted(fields)})
     change.wake(QUEUE)
-    return jobs.change(change.connection, job_id, fields)
+    moved = {"turn": fairness.turn_with(change.context, job.turn, job.priority, fields["priority"])} if "priority" in fields else {}
+    return jobs.change(change.connection, job_id, {**fields, **moved})
 
 
 def delete(change: Change, project: str, job_id: str) -> None:

@@ -124,6 +124,22 @@ class Forbidden(DomainError):
     code = "forbidden"
 
 
+class TooMany(DomainError):
+    """More than is allowed at once, or in this time."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, retry_after_seconds: float) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(TooMany):
+    """The project's quota leaves no room for it."""
+
+    code = "quota_exceeded"
+
+
 class Unavailable(DomainError):
     """The database or the artifact store cannot be reached just now."""
 

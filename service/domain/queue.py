@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from jobs.ids import new_id
 from jobs.protocol import Assignment, Claim, Failure, FileStorage, HttpStorage, Preflight, Resume
 from jobs.states import Phase, Status
 from service.context import Context
@@ -14,7 +13,7 @@ from service.db.queries import attempts, claims, clock, jobs, workers
 from service.db.queries import preflights as preflight_rows
 from service.db.queries.claims import Prospect
 from service.db.transaction import Read
-from service.domain import checkpoints, preflights
+from service.domain import checkpoints, preflights, scheduling
 from service.domain.assignment import assignment, first_step, mesh_axes_of, storage_of
 from service.domain.attempts import held
 from service.domain.conclusion import Told, end
@@ -22,6 +21,7 @@ from service.domain.endings import error_of
 from service.domain.errors import NotFound
 from service.domain.instants import microseconds
 from service.domain.lifecycle import Change, move
+from service.domain.scheduling import Taken
 from service.domain.sweeper import sweep
 
 SOURCE_LOST = Failure(
@@ -54,10 +54,12 @@ def prospect(read: Read, context: Context, project: str, worker_id: str, request
         return Prospect.NOT_NOW
     if preflights.waits_for(read.connection, context, row, request, clock.now(read.connection)):
         return Prospect.WORTH_A_CLAIM
-    found = claims.prospect(read.connection, row, min(request.devices, row.device_count))
-    if found == Prospect.NOTHING:
-        return Prospect.NOT_NOW if preflight_rows.any_waiting(read.connection) else found
-    return found if "attempt" in request.takes else Prospect.NOT_NOW
+    if claims.lease_over(read.connection):
+        return Prospect.WORTH_A_CLAIM
+    if not claims.any_queued(read.connection):
+        return Prospect.NOT_NOW if preflight_rows.any_waiting(read.connection) else Prospect.NOTHING
+    takes = "attempt" in request.takes and scheduling.would_take(read, row, request.devices, clock.now(read.connection))
+    return Prospect.WORTH_A_CLAIM if takes else Prospect.NOT_NOW
 
 
 def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | Preflight | None:
@@ -75,26 +77,24 @@ def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assig
     asked = preflights.take(change, row, request)
     if asked is not None or "attempt" not in request.takes:
         return asked
-    devices = min(request.devices, row.device_count)
-    while (job := claims.take(change.connection, row, devices, new_id("att"), change.now)) is not None:
+    while (taken := scheduling.take(change, row, request.devices)) is not None:
         try:
-            point = checkpoints.resume_point(change.connection, job)
+            point = checkpoints.resume_point(change.connection, taken.job)
         except NotFound:
-            _fail(change, job)
+            _fail(change, taken.job)
             continue
-        return _begin(change, job, worker_id, devices, point, storage_of(change.context, request.probe_token))
+        return _begin(change, taken, worker_id, point, storage_of(change.context, request.probe_token))
     return None
 
 
-def _begin(
-    change: Change, job: Row[Any], worker_id: str, devices: int, point: Resume | None, storage: FileStorage | HttpStorage
-) -> Assignment:
+def _begin(change: Change, taken: Taken, worker_id: str, point: Resume | None, storage: FileStorage | HttpStorage) -> Assignment:
+    job = taken.job
     attempt: dict[str, Any] = {
         "id": job.attempt_id,
         "job_id": job.id,
         "number": job.attempts,
         "fence": job.fence,
-        "mesh_axes": mesh_axes_of(job.resolved_spec, devices),
+        "mesh_axes": mesh_axes_of(job.resolved_spec, taken.devices),
         "storage": storage.type,
         "resumed_from": first_step(point),
         "phase": Phase.ASSIGNED.value,
@@ -103,7 +103,7 @@ def _begin(
     }
     given = assignment(change.context, change.connection, job, attempt, point, storage)
     lease_us = microseconds(change.context.settings.lease_seconds)
-    attempts.start(change.connection, attempt, worker_id, given.devices, lease_us)
+    attempts.start(change.connection, attempt, job.project, worker_id, given.devices, lease_us)
     jobs.change(change.connection, job.id, {"step": attempt["step"]})
     told = {key: attempt[key] for key in ("number", "fence", "mesh_axes", "resumed_from")}
     change.tell(job.id, "attempt.started", {"attempt_id": job.attempt_id, "worker_id": worker_id, **told})

@@ -20,16 +20,18 @@ from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.spec.resolve import total_of
 from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
-from service.db.queries import checkpoints, jobs
-from service.domain import code, datasets, idempotency, uris
+from service.db.queries import checkpoints, jobs, shares
+from service.domain import code, datasets, fairness, idempotency, uris
 from service.domain.checkpoints import best_step, parameter_paths
-from service.domain.errors import Conflict, IllegalTransition, Invalid
+from service.domain.errors import Conflict, IllegalTransition, Invalid, QuotaExceeded
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
 from service.domain.lifecycle import Change, locked
 from service.signals import QUEUE
 
 LONGEST_NEED = 400
+QUEUE_SECONDS = 30.0
+"""When a project whose queue is full may ask again."""
 
 
 def submit(change: Change, project: str, document: dict[str, Any], ticket: Ticket) -> Answer:
@@ -146,11 +148,28 @@ def _queue(change: Change, row: dict[str, Any], needs: list[str], warnings: list
         "queued_at": change.now,
         "available_at": change.now,
         "created_at": change.now,
+        "turn": fairness.turn(change.context, change.now, row["priority"]),
     }
+    _mind_quota(change, row["project"])
     jobs.add(change.connection, whole, needs, row["metadata"])
     change.tell(whole["id"], "job.queued", {"warnings": warnings} if warnings else {})
     change.wake(QUEUE)
     return locked(change, row["project"], whole["id"])
+
+
+def _mind_quota(change: Change, project: str) -> None:
+    """Make sure that the project may queue one more job.
+
+    Raises:
+        QuotaExceeded: it may not.
+    """
+    row = shares.of(change.connection, [project]).get(project)
+    if row is None or row.max_queued_jobs is None:
+        return
+    shares.lock(change.connection, project)
+    if shares.queued(change.connection, project, row.max_queued_jobs + 1) >= row.max_queued_jobs:
+        message = f"The project may have {row.max_queued_jobs} jobs in the queue and has: wait until some have started."
+        raise QuotaExceeded(message, QUEUE_SECONDS)
 
 
 def _answer(change: Change, ticket: Ticket, job: Row[Any]) -> Answer:

@@ -17,6 +17,7 @@ from service.domain import preflights, retention
 from service.domain.conclusion import lose, take_back
 from service.domain.instants import microseconds
 from service.domain.lifecycle import Change
+from service.domain.preemption import preempt_if_due
 
 MOST_AT_ONCE = 20
 """Bounded, so that a claim is never held up by a mass of losses; the rest follows a second later."""
@@ -70,6 +71,7 @@ def sweep_if_due(context: Context) -> None:
             preflights.requeue_lost(Change(write, context))
     for attempt in still:
         _take_back(context, attempt.id, attempt.fence)
+    preempt_if_due(context)
 
 
 def spare(context: Context) -> None:

@@ -19,6 +19,7 @@ from service.domain.errors import Invalid, NotFound
 from service.domain.idempotency import Answer, ticket
 from service.domain.job_object import Job, describe, describe_one
 from service.domain.lifecycle import Change
+from service.domain.place import Place, place_of
 from service.http.auth import Project
 from service.http.body import JsonRoute
 from service.http.openapi import CONFLICT, JOB_BODY, METADATA_FILTER, REPLAYED
@@ -95,6 +96,12 @@ def get_job(job_id: JobId, read: Reading, context: Shared, project: Project) -> 
     if row is None:
         raise NotFound("There is no such job.")
     return describe_one(read.connection, context, row)
+
+
+@router.get("/v1/jobs/{job_id}/queue")
+def get_place(job_id: JobId, read: Reading, context: Shared, project: Project) -> Place:
+    """Read why a job waits, who is ahead of it, and which workers could take it."""
+    return place_of(read, context, project, job_id)
 
 
 @router.patch("/v1/jobs/{job_id}")

@@ -7,6 +7,7 @@ client sent may be a secret.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -39,6 +40,7 @@ STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.CodeDisabled: 403,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 CODE_OF: dict[int, str] = {
@@ -165,6 +167,8 @@ def of_domain_error(request: Request, error: errors.DomainError) -> Response:
 def _headers_of(error: errors.DomainError) -> dict[str, str]:
     if isinstance(error, errors.Unavailable):
         return {"Retry-After": RETRY_AFTER_SECONDS}
+    if isinstance(error, errors.TooMany):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
 
 

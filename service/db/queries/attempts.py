@@ -47,11 +47,12 @@ def workers_of(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, 
     return found
 
 
-def start(connection: Connection, row: Mapping[str, Any], worker_id: str, devices: int, lease_us: int) -> None:
+def start(connection: Connection, row: Mapping[str, Any], project: str, worker_id: str, devices: int, lease_us: int) -> None:
     """Insert an attempt that begins now, the lease on it, and who has it."""
     connection.execute(insert(attempts).values(**row))
     connection.execute(insert(attempt_workers).values(attempt_id=row["id"], rank=0, worker_id=worker_id))
-    held = {"attempt_id": row["id"], "rank": 0, "job_id": row["job_id"], "worker_id": worker_id, "devices": devices}
+    whose = {"job_id": row["job_id"], "project": project, "worker_id": worker_id}
+    held = {"attempt_id": row["id"], "rank": 0, "devices": devices, **whose}
     connection.execute(insert(leases).values(**held, beat_at=now_us(), moved_at=now_us(), expires_at=now_us() + lease_us))
 
 

@@ -1,4 +1,4 @@
-"""The claim: one statement that finds the best queued job for a worker and takes it."""
+"""The claim: one statement that finds the next queued job for a worker and takes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
 from service.db.queries.jobs import QUEUED
-from service.db.queries.workers import serves
 from service.db.tables import job_needs, jobs, leases, worker_offers
 
 waiting = jobs.alias("waiting")
@@ -22,16 +21,16 @@ def _unmet(worker_id: str) -> ColumnElement[bool]:
     return exists().where(job_needs.c.job_id == waiting.c.id, ~offered)
 
 
-def _best(worker: Row[Any], devices: int) -> Select[tuple[str]]:
+def _next(worker: Row[Any], project: str, devices: int) -> Select[Any]:
     suited = (
-        serves(worker, waiting.c.project),
+        waiting.c.project == project,
         waiting.c.devices <= devices,
         waiting.c.memory_bytes <= worker.memory_bytes,
         or_(waiting.c.platform == "any", waiting.c.platform == worker.platform),
         ~_unmet(worker.id),
     )
     ready = (waiting.c.status == QUEUED, waiting.c.available_at <= now_us())
-    return select(waiting.c.id).where(*ready, *suited).order_by(waiting.c.priority.desc(), waiting.c.id).limit(1)
+    return select(waiting.c.id).where(*ready, *suited).order_by(waiting.c.turn, waiting.c.id).limit(1)
 
 
 class Prospect(Enum):
@@ -42,31 +41,47 @@ class Prospect(Enum):
     WORTH_A_CLAIM = "worth a claim"
 
 
-def prospect(connection: Connection, worker: Row[Any], devices: int) -> Prospect:
-    """What a claim would be likely to give: a job that suits the worker, or one whose lease is over. Reads only."""
+def lease_over(connection: Connection) -> bool:
+    """Whether an attempt's lease has run out."""
     over = select(leases.c.attempt_id).where(leases.c.expires_at < now_us()).limit(1)
-    if connection.execute(over).first() is not None:
-        return Prospect.WORTH_A_CLAIM
-    if connection.execute(select(waiting.c.id).where(waiting.c.status == QUEUED).limit(1)).first() is None:
-        return Prospect.NOTHING
-    suited = connection.execute(_best(worker, devices)).first() is not None
-    return Prospect.WORTH_A_CLAIM if suited else Prospect.NOT_NOW
+    return connection.execute(over).first() is not None
 
 
-def take(connection: Connection, worker: Row[Any], devices: int, attempt_id: str, now: int) -> Row[Any] | None:
-    """Take the best queued job that this worker can run on `devices` devices.
+def any_queued(connection: Connection) -> bool:
+    """Whether any job is queued."""
+    return connection.execute(select(waiting.c.id).where(waiting.c.status == QUEUED).limit(1)).first() is not None
+
+
+def first(connection: Connection, worker: Row[Any], project: str, devices: int) -> Row[Any] | None:
+    """The next queued job of a project (`id`, `devices`, `turn`, `queued_at`) that a worker can run on so many devices."""
+    columns: list[ColumnElement[Any]] = [waiting.c[name] for name in ("id", "devices", "turn", "queued_at")]
+    return connection.execute(_next(worker, project, devices).with_only_columns(*columns)).one_or_none()
+
+
+def take(connection: Connection, worker: Row[Any], project: str, devices: int, attempt_id: str, now: int) -> Row[Any] | None:
+    """Take the next queued job of a project that this worker can run on `devices` devices.
 
     Args:
         connection: a write transaction.
         worker: the worker's row.
-        devices: how many of its devices are free.
+        project: whose job.
+        devices: how many of its devices the job may have.
         attempt_id: id of the attempt that the claim begins.
         now: the instant of it.
 
     Returns:
         The job's row after it, with its new fence; None if there is no such job.
     """
-    best = _best(worker, devices).with_for_update(of=waiting, skip_locked=True).scalar_subquery()
+    best = _next(worker, project, devices).with_for_update(of=waiting, skip_locked=True).scalar_subquery()
+    return _taken(connection, jobs.c.id == best, attempt_id, now)
+
+
+def take_this(connection: Connection, job_id: str, attempt_id: str, now: int) -> Row[Any] | None:
+    """Take this very job; None if it is not ready any more."""
+    return _taken(connection, (jobs.c.id == job_id) & (jobs.c.available_at <= now_us()), attempt_id, now)
+
+
+def _taken(connection: Connection, which: ColumnElement[bool], attempt_id: str, now: int) -> Row[Any] | None:
     values = {
         "status": "running",
         "phase": "assigned",
@@ -76,5 +91,5 @@ def take(connection: Connection, worker: Row[Any], devices: int, attempt_id: str
         "started_at": func.coalesce(jobs.c.started_at, now),
         "command": None,
     }
-    statement = update(jobs).where(jobs.c.id == best, jobs.c.status == QUEUED).values(**values).returning(*jobs.c)
+    statement = update(jobs).where(which, jobs.c.status == QUEUED).values(**values).returning(*jobs.c)
     return connection.execute(statement).one_or_none()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal_column, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from jobs.states import TERMINAL
@@ -15,6 +15,8 @@ from service.db.tables import job_labels, job_needs, jobs
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 """As a literal and not as a parameter: only so do both databases see that the index of queued jobs will do."""
 ahead = jobs.alias("ahead")
+MOST_COUNTED = 10_000
+"""Jobs that are counted before a queued one: nobody waits for an exact number beyond, and a million would take long to count."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,23 @@ def _labelled(key: str, value: str) -> ColumnElement[bool]:
 
 
 def queue_positions(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """Where queued jobs stand in the order of claims, counted from 1."""
-    before = or_(ahead.c.priority > jobs.c.priority, (ahead.c.priority == jobs.c.priority) & (ahead.c.id <= jobs.c.id))
-    count = select(func.count()).select_from(ahead).where(ahead.c.status == QUEUED, before).scalar_subquery()
-    return {row[0]: row[1] for row in connection.execute(select(jobs.c.id, count).where(jobs.c.id.in_(job_ids)))}
+    """Where queued jobs stand among those of their project, from 1; no further than `MOST_COUNTED` + 1."""
+    count = select(func.count()).select_from(_ahead().limit(MOST_COUNTED).subquery()).scalar_subquery()
+    return {row[0]: row[1] + 1 for row in connection.execute(select(jobs.c.id, count).where(jobs.c.id.in_(job_ids)))}
+
+
+def _ahead() -> Select[Any]:
+    """Queued jobs that are claimed before the one of the query around it."""
+    sooner = or_(ahead.c.turn < jobs.c.turn, (ahead.c.turn == jobs.c.turn) & (ahead.c.id < jobs.c.id))
+    return select(ahead.c.id).where(ahead.c.project == jobs.c.project, ahead.c.status == QUEUED, sooner).correlate(jobs)
+
+
+def ahead_of(connection: Connection, job: Row[Any], limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The first jobs of the queue before this one: `id`, `name`, `priority`, `devices`, `queued_at`."""
+    sooner = or_(ahead.c.turn < job.turn, (ahead.c.turn == job.turn) & (ahead.c.id < job.id))
+    columns: list[ColumnElement[Any]] = [ahead.c[name] for name in ("id", "name", "priority", "devices", "queued_at")]
+    query = select(*columns).where(ahead.c.project == job.project, ahead.c.status == QUEUED, sooner)
+    return connection.execute(query.order_by(ahead.c.turn, ahead.c.id).limit(limit)).all()
 
 
 def needs_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, set[str]]:

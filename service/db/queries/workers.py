@@ -82,6 +82,19 @@ def taking_work(connection: Connection, project: str, seen_since: int) -> list[R
     return list(connection.execute(query.where(*there)))
 
 
+def free_devices(connection: Connection, worker: Row[Any]) -> int:
+    """How many devices of a worker no lease holds; none when each of its slots has one.
+
+    A worker with one slot is taken at its word: it asks when its slot is empty.
+    """
+    if worker.slots == 1:
+        return worker.device_count
+    count, devices = connection.execute(
+        select(func.count(), func.coalesce(func.sum(leases.c.devices), 0)).where(leases.c.worker_id == worker.id)
+    ).one()
+    return worker.device_count - int(devices) if count < worker.slots else 0
+
+
 def offers_among(connection: Connection, needs: Iterable[str]) -> dict[str, set[str]]:
     """Which of these needs each worker offers."""
     found: dict[str, set[str]] = {}
