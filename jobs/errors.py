@@ -27,6 +27,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "user_code_error": "user",
     "dataset_invalid": "user",
     "init_from_mismatch": "user",
+    "program_invalid": "user",
     "compile_failed": "user",
     "deadline_exceeded": "user",
     "checkpoint_corrupt": "infra",
@@ -41,7 +42,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
 """Whose fault each code is: it decides which retry budget an attempt spends."""
 
 NEVER_RETRIED: frozenset[str] = frozenset(
-    {"oom", "would_oom", "draws_too_large", "deadline_exceeded", "dataset_invalid", "init_from_mismatch"}
+    {"oom", "would_oom", "draws_too_large", "deadline_exceeded", "dataset_invalid", "init_from_mismatch", "program_invalid"}
 )
 """Codes that would come out the same if the job were run again as it stands."""
 

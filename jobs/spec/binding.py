@@ -98,10 +98,10 @@ def bind(
             issues.append(fault)
         elif bound is not None:
             args[name] = bound
-    issues += [issue for name, bound in args.items() for issue in _faults_of_columns(name, bound, columns)]
+    issues += [issue for name, bound in args.items() for issue in faults_of_columns(name, bound, columns)]
     if issues:
         return None, issues
-    arguments = {name: _argument(name, bound, columns) for name, bound in args.items()}
+    arguments = {name: argument_of(name, bound, columns) for name, bound in args.items()}
     lengths = {argument.columns[0].shape[0] for argument in arguments.values()}
     if level and len(lengths) > 1:
         return None, [Issue(POINTER, "mismatch", f"the bound columns differ in length: {listed(map(str, sorted(lengths)))} rows")]
@@ -120,11 +120,12 @@ def _bound(
             return usual[name], None
         if name in columns:
             return name, None
-    hint = f"set data.args.{name} to {_choice(columns)}"
+    hint = f"set data.args.{name} to {choice_of(columns)}"
     return None, Issue(POINTER, "unbound", f'argument "{name}" of the model is bound to no column: {hint}')
 
 
-def _choice(columns: Mapping[str, ColumnFacts]) -> str:
+def choice_of(columns: Mapping[str, ColumnFacts]) -> str:
+    """Words for the columns that an argument may be bound to."""
     numeric = [quoted(name) for name, column in columns.items() if column.dtype != "string"]
     return f"one of the columns {', '.join(numeric[:8])}{' …' if len(numeric) > 8 else ''}" if numeric else "a numeric column"
 
@@ -134,8 +135,10 @@ def _no_argument(name: str, legal: Sequence[str], at: int) -> Issue:
     return Issue(pointer, "unknown_argument", f"the model has no argument {quoted(name)}; {nearest(name, legal, before=at)}")
 
 
-def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts]) -> Iterator[Issue]:
-    """What is wrong with the columns of one argument, each by itself and side by side."""
+def faults_of_columns(
+    name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts], *, scalars: bool = False
+) -> Iterator[Issue]:
+    """What is wrong with the columns of one argument, each by itself and side by side; `scalars`: may be single numbers."""
     pointer = join(POINTER, name)
     several = isinstance(bound, list)
     for at, column in enumerate(bound if isinstance(bound, list) else [bound]):
@@ -145,17 +148,17 @@ def _faults_of_columns(name: str, bound: str | list[str], columns: Mapping[str, 
         elif several and len(columns[column].shape) != 1:
             yield Issue(where, "wrong_shape", f"{quoted(column)} has several axes, and only plain columns can be put side by side")
         else:
-            yield from _faults_of_column(columns[column], where)
+            yield from _faults_of_column(columns[column], where, scalars=scalars)
     if several and len({columns[column].shape[0] for column in bound if column in columns}) > 1:
         yield Issue(pointer, "mismatch", "these columns differ in length")
 
 
-def _faults_of_column(column: ColumnFacts, pointer: str) -> Iterator[Issue]:
+def _faults_of_column(column: ColumnFacts, pointer: str, *, scalars: bool) -> Iterator[Issue]:
     if not column.dtype.startswith(("int", "uint", "float", "bool")):
         yield Issue(pointer, "ragged" if column.dtype == "ragged" else "not_numeric", _oddity(column))
     elif column.missing:
         yield Issue(pointer, "missing_values", told_missing(column))
-    elif not column.shape:
+    elif not column.shape and not scalars:
         yield Issue(pointer, "wrong_shape", f"{quoted(column.name)} is a single number, and an argument needs rows")
 
 
@@ -179,7 +182,8 @@ def _oddity(column: ColumnFacts) -> str:
     return f"{name} does not hold numbers{because}; mend that row, name a numeric column, or encode this one"
 
 
-def _argument(name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts]) -> Argument:
+def argument_of(name: str, bound: str | list[str], columns: Mapping[str, ColumnFacts]) -> Argument:
+    """An argument with the columns that it is bound to."""
     found = [columns[column] for column in (bound if isinstance(bound, list) else [bound])]
     width = len(found) if isinstance(bound, list) else math.prod(found[0].shape[1:])
     axes = 2 if isinstance(bound, list) else len(found[0].shape)

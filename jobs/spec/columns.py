@@ -17,7 +17,7 @@ MOST_AXES = 6
 def facts_of_columns(name: str, columns: Mapping[str, Sequence[Any]]) -> DatasetFacts:
     """What a service knows of these columns, which must be regular (see `faults_of_columns`)."""
     facts = [_facts_of_column(key, values) for key, values in columns.items()]
-    lengths = {column.shape[0] for column in facts}
+    lengths = {column.shape[0] for column in facts if column.shape}
     rows = lengths.pop() if len(lengths) == 1 else None
     return DatasetFacts(id=name, format="jsonl", bytes=0, rows=rows, columns=facts)
 
@@ -35,7 +35,7 @@ def _fault(values: Any, pointer: str) -> Issue | None:
     shape: list[int] = []
     level = as_list(values)
     if level is None:
-        return Issue(pointer, "wrong_type", "must be an array of numbers")
+        return _not_a_number(values, pointer)
     while level is not None:
         if not level or len(shape) == MOST_AXES:
             detail = "must not be empty" if not level else f"must have at most {MOST_AXES} axes"
@@ -84,6 +84,8 @@ def _facts_of_column(name: str, values: Sequence[Any]) -> ColumnFacts:
 
 
 def _flat(values: Any, axes: int) -> list[float]:
+    if axes == 0:
+        return [values]
     if axes == 1:
         return values
     return [number for item in values for number in _flat(item, axes - 1)]

@@ -22,6 +22,9 @@ from jobs.spec.numerics import check_debug, check_precision
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, check_part, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
 from jobs.spec.profile import check_profile
+from jobs.spec.program.binding import bind_program
+from jobs.spec.program.distributions import types_in
+from jobs.spec.program.document import read_program
 from jobs.spec.reading import read_fields
 from jobs.spec.remat import read_remat
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
@@ -135,6 +138,17 @@ def _fit_to_catalog(draft: Draft) -> None:
             draft.add(name, (None, [Issue(f"/{name}", "wrong_type", "must be an object, not null")]))
     if draft.has("model"):
         draft.parts["model"] = models.complete(draft.parts["model"])
+        _read_program(draft)
+
+
+def _read_program(draft: Draft) -> None:
+    """The statements of a program, which the catalog cannot describe."""
+    if draft.parts["model"]["type"] == "program":
+        found, issues = read_program(draft.parts["model"])
+        draft.add("program", (found, issues))
+        draft.parts["model"] = found.model
+        if issues:
+            draft.parts.pop("model")
 
 
 def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> None:
@@ -176,6 +190,10 @@ def _total(draft: Draft) -> int | None:
 
 def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
     model, loss = draft.parts["model"], draft.parts.get("loss")
+    if "program" in draft.parts:
+        if facts.format != "text":
+            draft.add("binding", bind_program(draft.parts["program"], data, facts))
+        return
     names: list[str] = load().entry("models", model["type"])["args"]
     given = data.args
     if imports.is_own(model) or imports.is_own(loss):
@@ -275,6 +293,8 @@ def _needs(kind: str, resolved: Mapping[str, Any]) -> set[str]:
 
 
 def _named_entries(kind: str, resolved: Mapping[str, Any]) -> Iterator[str]:
+    if resolved["model"]["type"] == "program":
+        yield from (f"distributions/{name}" for name in types_in(resolved["model"]["body"]))
     for name, section in _NAMED[kind]:
         for inner, value, _ in named(section, resolved[name], f"/{name}"):
             yield f"{inner}/{value['type']}"

@@ -14,6 +14,8 @@ from jobs.spec.draft import Check
 from jobs.spec.imports import check_own_posterior
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import Debug, warn_of_debug
+from jobs.spec.pointers import join, quoted
+from jobs.spec.program.document import Program, discrete_sites
 
 Named = Mapping[str, Any]
 
@@ -36,6 +38,26 @@ def _check_chains(chains: int, placement: Placement) -> Iterator[Issue]:
 def _check_thinning(thinning: int, samples: int) -> Iterator[Issue]:
     if samples % thinning:
         yield Issue("/num_samples", "not_divisible", f"must divide by thinning, which is {thinning}")
+
+
+GRADIENT_FREE_OF_DISCRETE = ("MixedHMC", "DiscreteHMCGibbs", "HMCGibbs")
+"""Kernels that move discrete sites too."""
+
+
+def _check_program(program: Program, kernel: Named) -> Iterator[Issue]:
+    """Sites that the kernel cannot move, and priors that leave a posterior without a finite mass."""
+    if kernel["type"] not in GRADIENT_FREE_OF_DISCRETE:
+        for name, pointer in discrete_sites(program.model):
+            detail = f'"{name}" is discrete, and {kernel["type"]} moves real numbers only: sum it out, as MixtureSameFamily does'
+            yield Issue(pointer, "discrete_latent", f"{detail}, or use a kernel such as DiscreteHMCGibbs")
+    for name, pointer in program.unseen.items():
+        detail = f'"{name}" has a flat prior and nothing else speaks of it, so the posterior has no finite mass: give it a prior'
+        yield Issue(pointer, "improper_posterior", detail)
+
+
+def _warn_of_program(program: Program) -> Iterator[Issue]:
+    for name in program.unused:
+        yield Issue(join("/model/data", name), "unused", f"no statement speaks of {quoted(name)}")
 
 
 def _check_kernel(kernel: Named) -> Iterator[Issue]:
@@ -65,10 +87,12 @@ CHECKS: tuple[Check, ...] = (
     Check(("num_chains", "placement"), _check_chains),
     Check(("thinning", "num_samples"), _check_thinning),
     Check(("kernel",), _check_kernel),
+    Check(("program", "kernel"), _check_program),
 )
 WARNINGS: tuple[Check, ...] = (
     Check(("debug", "num_warmup", "num_samples"), _warn_of_debug),
     Check(("kernel",), _warn_of_kernel),
+    Check(("program",), _warn_of_program),
     Check(("checkpoint", "num_warmup", "num_samples"), _warn_of_saves),
 )
 WHOLE_ORIGIN_CHECKS: tuple[Check, ...] = (

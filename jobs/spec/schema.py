@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.spec.catalog import REFERENCES, Entry, SectionName, load
 from jobs.spec.job import KINDS
+from jobs.spec.program import schema as program_schema
 from jobs.spec.strict import as_list, as_object
 
 Schema = dict[str, Any]
@@ -39,6 +40,8 @@ def job_schema(definitions: str = LOCAL) -> Schema:
     shared: Schema = {name: _any_of(section, kind) for name, (section, kind) in _SECTIONS.items()}
     for section in dict.fromkeys(section for section, _ in _SECTIONS.values()):
         shared |= {_definition(section, name): _object(entry) for name, entry in load().sections[section].items()}
+    shared |= program_schema.definitions()
+    shared[_definition("models", "program")] = program_schema.detailed(shared[_definition("models", "program")])
     kinds = [_of_kind(name, shared) for name in KINDS]
     schema = {"$schema": DIALECT, "title": "Job", "oneOf": kinds, "$defs": shared}
     return schema if definitions == LOCAL else _moved(schema, definitions)

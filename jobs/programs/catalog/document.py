@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.programs.catalog import from_flax, from_numpyro, from_optax, ours
+from jobs.programs.catalog import distributions, from_flax, from_numpyro, from_optax, ours
 from jobs.programs.catalog.entries import Section
 
 
@@ -22,7 +22,7 @@ def build() -> dict[str, Any]:
         "optimizers": optimizers.sorted(),
         "schedules": from_optax.schedules(),
         "kernels": from_numpyro.kernels(),
-        "distributions": from_numpyro.distributions(),
+        "distributions": distributions.distributions(),
         "datasets": Section(ours.datasets()),
     }
     entries = {name: section.entries for name, section in sections.items()}

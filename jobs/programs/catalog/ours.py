@@ -113,7 +113,23 @@ def models() -> dict[str, Entry]:
             "description": "for text: tokens of a sample",
         },
     }
+    program: dict[str, Schema] = {
+        "data": {
+            "type": ["object", "null"],
+            "additionalProperties": True,
+            "default": None,
+            "description": "what it takes from the data, by name: type, shape and bounds; null: every name that it does not define",
+        },
+        "body": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": True},
+            "minItems": 1,
+            "maxItems": 2000,
+            "description": "statements in order: sample, let, deterministic, factor, plate, scan, ode",
+        },
+    }
     found = [
+        _model("program", "A probabilistic program of your own, written as data (docs/programs.md).", "mcmc", program),
         _model(
             "import",
             "A module of your own, from an uploaded bundle: Net(**config, rngs=rngs); for sampling a NumPyro function of its data.",

@@ -12,7 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from jobs.errors import UserFault
-from jobs.programs.models import classics
+from jobs.programs.models import classics, program
 from jobs.programs.user_code import own_posterior
 from jobs.spec.imports import is_own
 
@@ -64,6 +64,7 @@ KINDS: Mapping[str, Callable[[dict[str, Any]], Model]] = {
     "stochastic_volatility": classics.stochastic_volatility,
     "item_response": classics.item_response,
     "import": own_posterior,
+    "program": program.build,
 }
 
 
@@ -77,11 +78,13 @@ def build_model(model: dict[str, Any]) -> Model:
 
 
 def as_arrays(model: dict[str, Any], bound: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """The observed data as the model takes them: floating point, but a user's own function gets integers as they are.
+    """The observed data as the model takes them: floating point, but a user's own function and a program get integers as they are.
 
     Raises:
         UserFault: `dataset_invalid`, where a value is not finite, or the columns of a table differ in length.
     """
+    if model["type"] == "program":
+        return {name: jnp.asarray(array) for name, array in program.arrays_of(model, bound).items()}
     own = is_own(model)
     arrays = {name: jnp.asarray(array, None if own and array.dtype.kind in "biu" else float) for name, array in bound.items()}
     check_data(arrays, level=not own)

@@ -376,7 +376,7 @@ WRONG = [
     (schools, {"/data/inline/y/3": [7]}, [("/data/inline/y/3", "wrong_type")], "one shape"),
     (
         schools,
-        {"/data/inline": {"y": [[1, 2], [3]], "sigma": 4}},
+        {"/data/inline": {"y": [[1, 2], [3]], "sigma": "4"}},
         [("/data/inline/y/1", "ragged"), ("/data/inline/sigma", "wrong_type")],
         "2",
     ),
