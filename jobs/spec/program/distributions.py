@@ -36,6 +36,10 @@ _LISTS: Mapping[Role, Role] = {
     "size": "sizes",
     "value": "value",
 }
+_RANKED: tuple[Role, ...] = (
+    "distributions", "transforms", "constraints", "sizes", "value", "distribution", "transform", "constraint", "size",
+)  # fmt: skip
+"""What stands for an argument that may be written in several ways: lists before what they are lists of."""
 _NOUNS: Mapping[str, str] = {"distribution": "a distribution", "transform": "a transform", "constraint": "a constraint"}
 _EXAMPLES = {
     "distribution": '{"type": "Normal", "loc": 0, "scale": 1}',
@@ -206,9 +210,10 @@ def role_of(schema: Mapping[str, Any]) -> Role:
     if schema.get("type") == "array" and "$ref" in schema.get("items", {}):
         return _LISTS[_ROLES[schema["items"]["$ref"]]]
     roles = [role_of(option) for option in schema.get("anyOf", [])]
-    ranked: tuple[Role, ...] = (*_LISTS.values(), *_ROLES.values())
-    other: Role = "choice"
-    return next((role for role in ranked if role in roles), other)
+    for role in _RANKED:
+        if role in roles:
+            return role
+    return "choice"
 
 
 def is_nullable(schema: Mapping[str, Any]) -> bool:
