@@ -17,8 +17,12 @@ SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 FAULTS    := tests/faults tests/worker/test_faults.py tests/worker/test_agent_with_service.py
 APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 # What depends on the versions of Python and JAX, and the whole way once.
-PROGRAMS  := builders train transformer networks mcmc ensemble preflight outdated data
-SMALLER   := $(patsubst %,tests/jobs/programs/test_%.py,$(PROGRAMS)) tests/conformance tests/storage tests/end_to_end/test_whole_way.py
+PROGRAMS  := $(patsubst %,tests/jobs/programs/test_%.py,builders train transformer mcmc outdated)
+SMALLER   := $(PROGRAMS) tests/conformance tests/storage $(addprefix tests/end_to_end/test_whole_way.py::test_,\
+             training_killed_twice_ends_with_the_same_bits a_sampling_job_leaves_a_posterior a_checkpoint_comes_home_whole_in_every_form)
+# Tests of the service that meet no database, or no more of it than others do.
+STORELESS := $(addprefix --ignore=tests/service/,$(patsubst %,test_core_%.py,body openapi serving signals) \
+             $(patsubst %,data/test_%.py,archives bad_rows catalog files))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types imports catalog containers repository bench serve work conformance faults fuzz \
@@ -85,7 +89,7 @@ fuzz: setup ## Send CASES generated requests to every route (CASES=2000)
 	MESHYARD_FUZZ_CASES=$(CASES) $(PYTEST) -q tests/fuzz
 
 test-postgresql: setup ## The service's tests on PostgreSQL
-	MESHYARD_TEST_DATABASE=postgresql $(PYTEST) -q -n $(WORKERS) --dist loadfile tests/service
+	MESHYARD_TEST_DATABASE=postgresql $(PYTEST) -q -n $(WORKERS) --dist loadfile $(STORELESS) tests/service
 
 test-py313: $(VENV313)/.ready ## A smaller run on Python 3.13 and the newest JAX
 	$(VENV313)/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(SMALLER)
