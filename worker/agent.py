@@ -25,10 +25,11 @@ from worker.caches import Caches
 from worker.child import Launcher, clean_environment
 from worker.claims import Claims
 from worker.containment import Containment, explore
-from worker.discovery import Explorer, Found, numbers, shares
+from worker.discovery import Explorer, Found, numbers
 from worker.membership import Member, Membership, host_memory_bytes, introduce
 from worker.orders import Graces
 from worker.places import Datasets
+from worker.pool import Pool
 from worker.room import Room
 from worker.settings import Settings
 from worker.slot import Slot, Workshop
@@ -131,7 +132,7 @@ class Agent:
         try:
             environment = clean_environment(os.environ, settings.platform)
             found = await Explorer(self._programs.devices, environment).look(settings.cpu_devices)
-            device_ids = shares(found.count, settings.slots)
+            pool = Pool(found.count, settings.slots)
             containment = await explore(settings, found.platform, host_memory_bytes())
             _tell(containment)
             membership = Membership(self._service, introduce(settings, found, containment), settings.artifact_root)
@@ -140,8 +141,8 @@ class Agent:
             sys.stdout.write(f"meshyard worker {member.id} ready at {self._service.server}\n")
             sys.stdout.flush()
             workshop = self._workshop(room, membership, Launcher(self._programs.child, environment), found, containment)
-            slots = [Slot(number, ids, workshop, self.drain) for number, ids in enumerate(device_ids)]
-            await self._serve(membership, slots, Slot(len(slots), [], workshop, self.drain))
+            slots = [Slot(number, pool, workshop, self.drain) for number in range(settings.slots)]
+            await self._serve(membership, pool, slots, Slot(len(slots), pool, workshop, self.drain))
         finally:
             room.close()
 
@@ -170,17 +171,17 @@ class Agent:
             numbers=numbers(found, os.environ, self._settings.slots),
         )
 
-    async def _serve(self, membership: Membership, slots: list[Slot], bystander: Slot) -> None:
+    async def _serve(self, membership: Membership, pool: Pool, slots: list[Slot], bystander: Slot) -> None:
         """Work at every slot, and beside them where no device is needed."""
         self._slots = [*slots, bystander]
         try:
             async with asyncio.TaskGroup() as group:
                 for slot in slots:
-                    claims = Claims(self._service, membership, len(slot.device_ids), self.drain, self._may_claim)
-                    group.create_task(self._work_at(slot, partial(self._work_once, slot, claims)))
-                devices = sum(len(slot.device_ids) for slot in slots)
-                shapes = Claims(self._service, membership, devices, self.drain, self._may_claim, ("shapes",))
-                group.create_task(self._work_at(bystander, partial(self._look_once, slots, bystander, shapes)))
+                    claims = Claims(self._service, membership, lambda: pool.free, self.drain, self._may_claim)
+                    group.create_task(self._work_at(slot, partial(self._work_once, slot, pool, claims)))
+                shapes = Claims(self._service, membership, lambda: pool.count, self.drain, self._may_claim, ("shapes",))
+                look = partial(self._look_once, lambda: not pool.free or all(slot.busy for slot in slots), bystander, shapes)
+                group.create_task(self._work_at(bystander, look))
         finally:
             await asyncio.gather(*(slot.close() for slot in self._slots))
 
@@ -193,8 +194,9 @@ class Agent:
                 log.exception("slot %d", slot.number)
                 await self._unless_draining(asyncio.sleep(1.0))
 
-    async def _work_once(self, slot: Slot, claims: Claims) -> None:
+    async def _work_once(self, slot: Slot, pool: Pool, claims: Claims) -> None:
         await self._unless_draining(slot.warm())
+        await self._unless_draining(pool.some_free())
         given = await self._unless_draining(claims.claim(), PARTING_SECONDS)
         if isinstance(given, Preflight):
             await slot.look(given)
@@ -203,9 +205,9 @@ class Agent:
             await slot.run(given)
             log.info("%s is over", given.attempt_id)
 
-    async def _look_once(self, slots: list[Slot], bystander: Slot, claims: Claims) -> None:
-        """Look at shapes while every slot is taken; an idle one would do it sooner, with the spare it has."""
-        if not all(slot.busy for slot in slots):
+    async def _look_once(self, is_full: Callable[[], bool], bystander: Slot, claims: Claims) -> None:
+        """Look at shapes while nothing else can be begun; an idle slot would do it sooner, with the spare it has."""
+        if not is_full():
             await self._unless_draining(asyncio.sleep(1.0))
             return
         given = await self._unless_draining(claims.claim(), PARTING_SECONDS)

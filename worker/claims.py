@@ -25,7 +25,7 @@ class Claims:
     Args:
         service: who gives work.
         membership: how it knows this worker; renewed when it does not.
-        devices: how many devices the slot has.
+        devices: tells how many devices it may have just now.
         on_drain: called when the service wants no more claims of this worker.
         may_claim: whether to ask just now.
         takes: what the slot can do.
@@ -35,7 +35,7 @@ class Claims:
         self,
         service: Service,
         membership: Membership,
-        devices: int,
+        devices: Callable[[], int],
         on_drain: Callable[[], None],
         may_claim: Callable[[], bool],
         takes: tuple[Take, ...] = EVERYTHING,
@@ -63,12 +63,13 @@ class Claims:
                 return assignment
 
     async def _ask(self) -> Assignment | Preflight | None:
-        if not self._may_claim():
+        member = await self._membership.current()
+        devices = self._devices()
+        if not devices or not self._may_claim():
             await asyncio.sleep(1.0)
             return None
-        member = await self._membership.current()
         try:
-            claim = Claim(devices=self._devices, wait_seconds=WAIT_SECONDS, probe_token=member.probe_token, takes=list(self._takes))
+            claim = Claim(devices=devices, wait_seconds=WAIT_SECONDS, probe_token=member.probe_token, takes=list(self._takes))
             assignment = await self._service.claim(member.id, claim)
             if assignment is None and await self._service.is_draining(member.id):
                 self._on_drain()

@@ -111,14 +111,3 @@ def numbers(found: Found, environment: Mapping[str, str], slots: int) -> list[in
     if slots > 1:
         raise NoDevices(f"to share devices among slots, name them by number in {' or '.join(VISIBLE)}")
     return None
-
-
-def shares(count: int, slots: int) -> list[list[int]]:
-    """The device numbers of each slot: every device in exactly one, as evenly as it goes.
-
-    Raises:
-        NoDevices: a slot would have none.
-    """
-    if slots > count:
-        raise NoDevices(f"{slots} slots cannot share {count} device(s): lower --slots, or raise --cpu-devices")
-    return [list(range(count * slot // slots, count * (slot + 1) // slots)) for slot in range(slots)]

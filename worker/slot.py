@@ -1,4 +1,4 @@
-"""A fixed share of the worker's devices, on which jobs run one after another, each in a child of its own.
+"""A place where jobs run one after another, each in a child of its own and on devices that it shares with no other.
 
 A spare child is kept ready: it has imported the libraries and waits. The next one is started when a job has done its first step, so
 that its imports do not compete with that job's compilation.
@@ -10,12 +10,14 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.protocol import Assignment, FileStorage, Preflight
-from worker.api import Service
-from worker.backoff import Backoff
+from jobs.errors import AttemptSuperseded
+from jobs.protocol import Assignment, FileStorage, Finish, Preflight
+from worker.api import Refused, Service
+from worker.backoff import Backoff, persist
 from worker.caches import Caches
 from worker.cell import Cell
 from worker.child import Child, Launcher
@@ -25,6 +27,7 @@ from worker.keeper import Equipment, Keeper
 from worker.membership import Membership
 from worker.orders import Graces
 from worker.places import Datasets, Place, SharedFolder, ThroughService
+from worker.pool import Pool
 from worker.room import Room
 from worker.transfer import Digests
 
@@ -70,14 +73,14 @@ class Slot:
 
     Args:
         number: counted from 0.
-        device_ids: the devices it owns.
+        pool: the worker's devices, of which each job takes what it needs.
         workshop: what it shares with the others.
         on_drain: called when the service wants the worker empty.
     """
 
-    def __init__(self, number: int, device_ids: list[int], workshop: Workshop, on_drain: Callable[[], None]) -> None:
+    def __init__(self, number: int, pool: Pool, workshop: Workshop, on_drain: Callable[[], None]) -> None:
         self.number = number
-        self.device_ids = device_ids
+        self._pool = pool
         self._workshop = workshop
         self._on_drain = on_drain
         self._spare: Child | None = None
@@ -109,18 +112,33 @@ class Slot:
 
     async def run(self, assignment: Assignment) -> None:
         """Run an attempt, from its claim to its finish."""
-        with self._workshop.caches.in_use():
-            await self._run(assignment)
+        devices = self._pool.take(assignment.devices)
+        if devices is None:
+            await self._hand_back(assignment)
+            return
+        try:
+            with self._workshop.caches.in_use():
+                await self._run(assignment, devices)
+        finally:
+            self._pool.give_back(devices)
         await asyncio.to_thread(self._workshop.caches.evict)
 
-    async def _run(self, assignment: Assignment) -> None:
+    async def _hand_back(self, assignment: Assignment) -> None:
+        """Give up an attempt whose devices have been taken since they were asked for: by a preflight, which holds no lease."""
+        log.warning("%s needs %d devices, and %d are free: handed back", assignment.attempt_id, assignment.devices, self._pool.free)
+        step = assignment.resume.step if assignment.resume is not None and assignment.resume.what == "all" else 0
+        released = Finish(fence=assignment.fence, ending="released", step=step)
+        with suppress(AttemptSuperseded, Refused):
+            await persist(lambda: self._workshop.service.finish(assignment.attempt_id, released), "finish")
+
+    async def _run(self, assignment: Assignment, devices: list[int]) -> None:
         workshop = self._workshop
         scratch = workshop.room.scratch(assignment.attempt_id)
         try:
             cell = self._cell(assignment, scratch)
             child = await self._child(cell)
             place = self._place(assignment, scratch)
-            equipment = self._equipment(assignment, scratch, cell)
+            equipment = self._equipment(assignment, scratch, cell, devices)
             self.keeper = Keeper(workshop.service, assignment, child, place, equipment, self._on_drain, self._warm_next)
             if self._hurry is not None:
                 self.keeper.drain(hurry=self._hurry)
@@ -130,7 +148,18 @@ class Slot:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
     async def look(self, preflight: Preflight) -> None:
-        """Look at a spec for somebody who waits, on this slot's devices; at its shapes without touching any."""
+        """Look at a spec for somebody who waits; on a CPU, and at shapes, without taking any device."""
+        apart = preflight.level == "shapes" or self._workshop.is_cpu
+        devices = [] if apart else self._pool.take(preflight.assignment.devices)
+        if devices is None:
+            log.warning("%s finds no free devices: its asker will have to ask again", preflight.preflight_id)
+            return
+        try:
+            await self._look(preflight, devices, apart=apart)
+        finally:
+            self._pool.give_back(devices)
+
+    async def _look(self, preflight: Preflight, devices: list[int], *, apart: bool) -> None:
         workshop, assignment = self._workshop, preflight.assignment
         scratch = workshop.room.scratch(preflight.preflight_id)
         try:
@@ -138,8 +167,8 @@ class Slot:
             child = await self._child(cell)
             place = self._place(assignment, scratch)
             place.directory = scratch / "own"  # not in the artifact folder: nothing of this is kept
-            equipment = self._equipment(assignment, scratch, cell)
-            if preflight.level == "shapes" or workshop.is_cpu:
+            equipment = self._equipment(assignment, scratch, cell, devices)
+            if apart:
                 equipment = replace(equipment, cpu_devices=assignment.devices)
             self.errand = Errand(workshop.service, preflight, child, place, equipment)
             if self._hurry is not None:
@@ -178,10 +207,10 @@ class Slot:
         if self._hurry is None:
             self._warming = asyncio.create_task(self.warm())
 
-    def _numbers(self, count: int) -> list[int] | None:
-        """The system's numbers of the first devices of this slot."""
+    def _numbers(self, devices: list[int]) -> list[int] | None:
+        """What the system calls these devices."""
         numbers = self._workshop.numbers
-        return None if numbers is None else [numbers[device] for device in self.device_ids[:count]]
+        return None if numbers is None else [numbers[device] for device in devices]
 
     def _place(self, assignment: Assignment, scratch: Path) -> Place:
         workshop = self._workshop
@@ -205,11 +234,11 @@ class Slot:
         self._backoff.reset()
         return child
 
-    def _equipment(self, assignment: Assignment, scratch: Path, cell: Cell | None) -> Equipment:
+    def _equipment(self, assignment: Assignment, scratch: Path, cell: Cell | None, devices: list[int]) -> Equipment:
         workshop = self._workshop
         return Equipment(
             cpu_devices=assignment.devices if workshop.virtual else None,
-            device_ids=self._numbers(assignment.devices),
+            device_ids=self._numbers(devices),
             compile_cache=cell.compile_cache if cell else workshop.room.compile_cache(self.number),
             encoded=cell.encoded if cell else workshop.room.encoded,
             backlog=scratch / "reports",

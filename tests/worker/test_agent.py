@@ -92,8 +92,22 @@ def test_slots_share_the_devices_and_run_at_once(service, agent):
     assert len(caches) == 2
 
 
-def test_a_job_larger_than_a_slot_is_not_asked_for(service, agent):
-    service.submit([["steps", 1, 1]], devices=3)
+def test_one_job_may_have_the_devices_of_all_slots(service, agent):
+    job = service.submit([["steps", 1, 1]], devices=4)
+    agent(service, MESHYARD_CPU_DEVICES="4", MESHYARD_SLOTS="2")
+    until(lambda: job.finish)
+    assert job.finish.ending == "succeeded"
+
+
+def test_a_job_for_which_too_few_devices_are_left_is_handed_back(service, agent):
+    first, second = (service.submit([["obey"]], devices=3) for _ in range(2))
+    agent(service, MESHYARD_CPU_DEVICES="4", MESHYARD_SLOTS="2")
+    until(lambda: first.finish or second.finish)
+    assert sorted(job.finish.ending for job in (first, second) if job.finish) == ["released"]
+
+
+def test_a_job_larger_than_the_worker_is_not_asked_for(service, agent):
+    service.submit([["steps", 1, 1]], devices=5)
     agent(service, MESHYARD_CPU_DEVICES="4", MESHYARD_SLOTS="2").ready()
     until(lambda: service.claims >= 2)
     assert len(service.queue) == 1

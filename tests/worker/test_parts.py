@@ -10,10 +10,11 @@ import pytest
 
 from worker.child import LineBreaker, _step_in, clean_environment
 from worker.diagnosis import Tail
-from worker.discovery import Found, NoDevices, numbers, shares
+from worker.discovery import Found, NoDevices, numbers
 from worker.machine import host_memory_bytes
 from worker.messages import End, Metrics, Misspoken, read
 from worker.orders import Graces, Orders
+from worker.pool import Pool
 from worker.room import NoRoom, Room
 from worker.settings import Settings, SettingsInvalid, parse_labels, read_settings
 from worker.transfer import Digests, Mismatch, below, files_below, measure_plain
@@ -57,16 +58,19 @@ def test_children_get_a_clean_environment():
     assert found == {"PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "JAX_PLATFORMS": "cpu"}
 
 
-@pytest.mark.parametrize(("count", "slots"), [(8, 1), (8, 2), (8, 3), (7, 4), (5, 5)])
-def test_every_device_belongs_to_exactly_one_slot(count, slots):
-    found = shares(count, slots)
-    assert [device for share in found for device in share] == list(range(count))
-    assert max(map(len, found)) - min(map(len, found)) <= 1
+def test_every_device_is_lent_to_one_job_at_a_time():
+    pool = Pool(8, 3)
+    first, second = pool.take(3), pool.take(4)
+    assert (first, second) == ([0, 1, 2], [3, 4, 5, 6])
+    assert pool.take(2) is None
+    assert pool.free == 1
+    pool.give_back([0, 1, 2])
+    assert pool.take(4) == [0, 1, 2, 7]
 
 
 def test_more_slots_than_devices_are_refused():
-    with pytest.raises(NoDevices):
-        shares(2, 3)
+    with pytest.raises(NoDevices, match="cannot share"):
+        Pool(2, 3)
 
 
 @pytest.mark.parametrize(
