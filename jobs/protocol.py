@@ -223,13 +223,17 @@ class Beat(Document):
     profile: Window | None = None
 
 
+MOST_POINTS = 200_000
+"""Of one series in one report."""
+
+
 class Series(Document):
     """Points of one metric. `nonfinite` maps an index into `values` to "NaN", "Infinity" or "-Infinity"; `values` is null there."""
 
     name: MetricName
-    labels: dict[Name, Text] = Field(default_factory=dict)
-    steps: list[Step]
-    values: list[float | None]
+    labels: dict[Name, Text] = Field(default_factory=dict, max_length=32)
+    steps: list[Step] = Field(max_length=MOST_POINTS)
+    values: list[float | None] = Field(max_length=MOST_POINTS)
     nonfinite: dict[str, Literal["NaN", "Infinity", "-Infinity"]] = Field(default_factory=dict)
 
 

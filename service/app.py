@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from jobs.protocol import Probe
 from service.context import Context
 from service.db.engine import Database
-from service.domain import sweeper
+from service.domain import sweeper, tidying
 from service.http import (
     artifacts,
     catalog,
@@ -130,13 +130,14 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context.signals.bind(asyncio.get_running_loop())
     await run_in_threadpool(sweeper.spare, context)
     sweeping = asyncio.create_task(_repeat(sweeper.sweep_if_due, context, context.settings.sweep_seconds))
-    tidying = asyncio.create_task(_repeat(sweeper.tidy, context, TIDY_SECONDS))
+    forgetting = asyncio.create_task(_repeat(sweeper.tidy, context, TIDY_SECONDS))
+    retaining = asyncio.create_task(_repeat(tidying.retain, context, TIDY_SECONDS))
     delivering = asyncio.create_task(Courier(context).run())
     try:
         yield
     finally:
         context.signals.close()
-        await asyncio.gather(sweeping, tidying, delivering)
+        await asyncio.gather(sweeping, forgetting, retaining, delivering)
         context.database.close()
 
 

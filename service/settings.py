@@ -15,6 +15,8 @@ DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -73,6 +75,37 @@ class Settings(BaseSettings):
 
     webhook_backoff_seconds: Seconds = 5.0
     """Before the second try; later ones come after longer and longer, the last about 17 000 times this after the first."""
+
+    max_series_per_job: Count = 2_000
+    max_points_per_job: Count = 20_000_000
+    """What comes beyond is dropped, and the job's events say so: metrics never end a job."""
+
+    max_log_chars_per_job: Count = 64 * MEBIBYTE
+    """The oldest goes first."""
+
+    max_log_line_chars: Count = 32 * 1024
+    max_streams: Count = 500
+    """Readers that follow jobs at the same time; more are asked to come back later."""
+
+    min_free_bytes: Annotated[int, Field(ge=0)] = 512 * MEBIBYTE
+    """With less left where artifacts lie, uploads are refused until there is more."""
+
+    keep_event_days: Days = 0.0
+    """Of jobs that have ended; their last event stays. 0 keeps, here and below."""
+
+    keep_job_days: Days = 0.0
+    """After its end, a job goes with all it has left."""
+
+    keep_dataset_days: Days = 0.0
+    """Datasets that no job names."""
+
+    keep_delivery_days: Days = 7.0
+    """Messages for webhooks, whatever came of them."""
+
+    thin_metrics_days: Days = 90.0
+    """After its end, a job's series are thinned to `thin_metrics_points` each, keeping their shape."""
+
+    thin_metrics_points: Annotated[int, Field(ge=10)] = 10_000
 
     max_json_depth: Annotated[int, Field(ge=8, le=512)] = 64
     idempotency_hours: Annotated[float, Field(ge=24, allow_inf_nan=False)] = 48.0

@@ -16,9 +16,9 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._claims = Counter("meshyard_claims", "Looks for work by what they gave.", ("result",), registry=registry)
+        self._claims = Counter("meshyard_claims", "Claims by what they gave.", ("result",), registry=registry)
         self._claim_seconds = Histogram(
-            "meshyard_claim_seconds", "Time of a claim that gave a job, in the database.", buckets=SECONDS, registry=registry
+            "meshyard_claim_seconds", "Time of a claim's transaction.", buckets=SECONDS, registry=registry
         )
         self._queued_seconds = Histogram(
             "meshyard_job_queued_seconds", "How long a job waited before it was claimed.", buckets=QUEUE_SECONDS, registry=registry
@@ -32,14 +32,27 @@ class Telemetry:
         )
         self._lost = Counter("meshyard_leases_expired", "Attempts ended because their worker fell silent.", registry=registry)
         self._forgotten = Counter("meshyard_forgotten", "What retention let go.", ("kind",), registry=registry)
-        self.streams = Gauge("meshyard_streams", "Readers of event streams and followed logs.", registry=registry)
+        self.readers = 0
+        Gauge("meshyard_streams", "Readers of event streams and followed logs.", registry=registry).set_function(
+            lambda: self.readers
+        )
 
-    def claimed(self, result: str, seconds: float = 0.0, queued_seconds: float | None = None) -> None:
-        """Count a look for work: `job`, `preflight` or `nothing`."""
+    def reader_came(self) -> None:
+        """Count a reader that stays."""
+        self.readers += 1
+
+    def reader_went(self) -> None:
+        """Count one that has gone."""
+        self.readers -= 1
+
+    def claimed(self, result: str, seconds: float) -> None:
+        """Count a claim by what it gave, with the time that its transaction took."""
         self._claims.labels(result).inc()
-        if queued_seconds is not None:
-            self._claim_seconds.observe(seconds)
-            self._queued_seconds.observe(queued_seconds)
+        self._claim_seconds.observe(seconds)
+
+    def started(self, queued_seconds: float) -> None:
+        """Note how long a job had been queued when an attempt at it began."""
+        self._queued_seconds.observe(queued_seconds)
 
     def beat(self, answer: str) -> None:
         """Count a heartbeat by what it was told."""

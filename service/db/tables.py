@@ -163,6 +163,8 @@ jobs = Table(
     Column("running_seconds", Float, nullable=False, server_default="0"),
     # Counters of what hangs on it.
     Column("event_seq", BigInteger, nullable=False, server_default="0"),
+    Column("metrics_rolled_at", Instant),
+    Column("metrics_thinned_at", Instant),
     # Last, for they can be large: SQLite reads past them to get at what stands behind.
     Column("spec", Document, nullable=False),
     Column("resolved_spec", Document, nullable=False),
@@ -171,6 +173,19 @@ jobs = Table(
     Index("ix_jobs_project_status_id", "project", "status", "id"),
     Index("ix_jobs_group_id", "group_id"),
     Index("ix_jobs_init_from_job", "init_from_job"),
+    Index("ix_jobs_finished_at", "finished_at"),
+    Index(
+        "ix_jobs_thinning",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL AND metrics_thinned_at IS NULL"),
+        postgresql_where=text("finished_at IS NOT NULL AND metrics_thinned_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_rolling",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL AND metrics_rolled_at IS NULL"),
+        postgresql_where=text("finished_at IS NOT NULL AND metrics_rolled_at IS NULL"),
+    ),
     # Claims read only queued jobs, in their turn; the index holds nothing else, so that history costs nothing.
     Index(
         "ix_jobs_turn",
@@ -276,7 +291,15 @@ attempts = Table(
     Column("cause", Document),  # {code, message, param} where it ended badly
     Column("steps_lost", BigInteger, nullable=False, server_default="0"),
     Column("seconds", Document),
+    Column("points", BigInteger, nullable=False, server_default="0"),  # of metrics, that it has brought
+    Column("collected_at", Instant),  # when what it left half-written was removed
     Index("uq_attempts_job_id_number", "job_id", "number", unique=True),
+    Index(
+        "ix_attempts_uncollected",
+        "ended_at",
+        sqlite_where=text("ended_at IS NOT NULL AND collected_at IS NULL"),
+        postgresql_where=text("ended_at IS NOT NULL AND collected_at IS NULL"),
+    ),
 )
 
 leases = Table(
@@ -338,10 +361,19 @@ metric_chunks = Table(
     Column("last_step", BigInteger, nullable=False),
     Column("steps", LargeBinary, nullable=False),  # int64, little endian
     Column("values", LargeBinary, nullable=False),  # float64, little endian; NaN and infinities as they are
+    Column("thinned_from", BigInteger),  # points that stood here before only some were kept; null: all are here
     Index("ix_metric_chunks_job_id_name_id", "job_id", "name", "id"),
     Index("ix_metric_chunks_job_id_id", "job_id", "id"),
 )
 """Points of one series, packed as a batch brought them. A later chunk overwrites an earlier one step by step."""
+
+metric_series = Table(
+    "metric_series",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(64), primary_key=True),  # SHA-256 of its name and labels
+)
+"""Which series a job has, so that their number can be bounded."""
 
 log_chunks = Table(
     "log_chunks",
@@ -350,6 +382,7 @@ log_chunks = Table(
     Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("attempt_id", Id, nullable=False),
     Column("body", Text, nullable=False),
+    Column("total", BigInteger, nullable=False, server_default="0"),  # characters of the job's log up to this chunk's end
     Index("ix_log_chunks_job_id_id", "job_id", "id"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -10,7 +11,7 @@ from jobs.errors import Issue
 from jobs.protocol import Beat, Command, Happened, Heartbeat, Report, Taken, Window
 from jobs.states import Status
 from service.db.queries import attempts, jobs, workers
-from service.domain import artifacts, checkpoints, logs, metrics
+from service.domain import artifacts, bounds, checkpoints, logs, metrics
 from service.domain.endings import DEADLINE
 from service.domain.errors import Invalid, NotFound, Superseded
 from service.domain.instants import microseconds
@@ -46,6 +47,7 @@ def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:
     attempts.change(change.connection, attempt_id, standing | {"last_step_at": beat.last_step_at} | spent)
     job = _watch_deadline(change, _acknowledge(change, job, beat.handled), attempt_id)
     order = job.command if job.command_sequence > beat.handled else None
+    change.write.after(partial(change.context.telemetry.beat, ORDERS.get(order or "", "continue")))
     return Beat(
         command=ORDERS.get(order or "", "continue"),
         sequence=job.command_sequence,
@@ -98,9 +100,10 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
     job, attempt = held(change, attempt_id, batch.fence)
     if batch.batch <= attempt.report_batch:
         return Taken(batch=batch.batch)
-    metrics.store(change.connection, job.id, batch.series)
+    taken = bounds.within(change, job.id, batch.series)
+    metrics.store(change.connection, job.id, taken)
     if batch.logs:
-        logs.append(change.connection, job.id, attempt_id, batch.logs)
+        logs.append(change, job.id, attempt_id, batch.logs)
     # A checkpoint is told once it is durable, which takes a while: what else came in its batch happened before.
     for event in batch.events:
         change.tell(job.id, event.type, event.data)
@@ -108,7 +111,9 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
         checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
     if batch.artifacts:
         artifacts.keep(change.write, change.context, job, attempt, batch.artifacts, attempt.storage == "file")
-    attempts.change(change.connection, attempt_id, {"report_batch": batch.batch})
+    points = sum(len(series.steps) for series in taken)
+    attempts.change(change.connection, attempt_id, {"report_batch": batch.batch, "points": attempt.points + points})
+    change.write.after(partial(change.context.telemetry.points, points))
     change.wake(job.id)
     return Taken(batch=batch.batch)
 

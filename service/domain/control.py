@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+from jobs.ids import new_id
 from jobs.states import TERMINAL, Status
-from service.db.queries import events, jobs
+from service.db.queries import events, jobs, outbox
 from service.domain import fairness
 from service.domain.errors import Conflict, IllegalTransition
 from service.domain.lifecycle import Change, locked, move
@@ -158,5 +159,8 @@ def delete(change: Change, project: str, job_id: str) -> None:
     if reader is not None:
         raise Conflict(f"The job {reader} starts from a checkpoint of this one and has not ended.")
     jobs.remove(change.connection, job_id)
+    # Its own events go with it; whoever listens to the project's is told all the same.
+    told = {"job_id": job_id, "project": project, "details": {"status": job.status}}
+    outbox.post(change.connection, project, outbox.Message(new_id("evt"), "job.deleted", change.now, told))
     change.write.after(partial(change.context.store.delete, f"jobs/{job_id}"))
     change.wake(job_id)

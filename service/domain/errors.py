@@ -106,6 +106,12 @@ class TooLarge(DomainError):
     code = "too_large"
 
 
+class StorageFull(DomainError):
+    """There is too little room left where artifacts lie."""
+
+    code = "insufficient_storage"
+
+
 class UnsupportedMedia(DomainError):
     """A body of a type or an encoding that is not read here."""
 
@@ -132,6 +138,12 @@ class TooMany(DomainError):
     def __init__(self, detail: str, retry_after_seconds: float) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyStreams(TooMany):
+    """As many readers follow jobs as the operator allows."""
+
+    code = "too_many_streams"
 
 
 class QuotaExceeded(TooMany):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -28,12 +28,16 @@ CHUNKS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Points:
-    """A series: `steps` (n,) strictly ascending, `values` (n,), not all finite."""
+    """A series: `steps` (n,) strictly ascending, `values` (n,), not all finite.
+
+    `gone`: points that retention has thinned out.
+    """
 
     name: str
     labels: dict[str, str]
     steps: Steps
     values: Values
+    gone: int = 0
 
 
 def store(connection: Connection, job_id: str, series: Sequence[Series]) -> None:
@@ -63,6 +67,11 @@ def _is_null(values: Sequence[float | None], index: int) -> bool:
     return index < len(values) and values[index] is None
 
 
+def written(labels: Mapping[str, str]) -> str:
+    """Labels as they are stored: canonical JSON."""
+    return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def _packed(job_id: str, series: Series) -> dict[str, Any]:
     steps = np.array(series.steps, "<i8")
     values = np.array([math.nan if value is None else value for value in series.values], "<f8")
@@ -71,7 +80,7 @@ def _packed(job_id: str, series: Series) -> dict[str, Any]:
     return {
         "job_id": job_id,
         "name": series.name,
-        "labels": json.dumps(series.labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        "labels": written(series.labels),
         "count": len(steps),
         "first_step": int(steps.min()),
         "last_step": int(steps.max()),
@@ -100,7 +109,8 @@ def _joined(name: str, labels: str, chunks: Sequence[Any], from_step: int) -> Po
     values = np.frombuffer(b"".join(chunk.values for chunk in chunks), "<f8")
     rows = last_of_each(steps)
     rows = rows[np.searchsorted(steps[rows], from_step) :]
-    return Points(name, json.loads(labels), steps[rows], values[rows])
+    gone = sum(chunk.thinned_from - len(chunk.steps) // 8 for chunk in chunks if chunk.thinned_from is not None)
+    return Points(name, json.loads(labels), steps[rows], values[rows], gone)
 
 
 def last_of_each(steps: Steps) -> Rows:
@@ -148,6 +158,7 @@ def shown(points: Points, max_points: int | None) -> dict[str, Any]:
     """A series as users see it, its columns still arrays: what is not finite is written as null and listed beside."""
     rows = np.arange(len(points.steps)) if max_points is None else thin(points.values, max_points)
     steps, values = points.steps[rows], points.values[rows]
+    total = len(points.steps) + points.gone
     return {
         "name": points.name,
         "labels": points.labels,
@@ -155,8 +166,8 @@ def shown(points: Points, max_points: int | None) -> dict[str, Any]:
         "values": values,
         "nonfinite": _named(steps, values),
         "nonfinite_total": int((~np.isfinite(points.values)).sum()),
-        "total_points": len(points.steps),
-        "downsampled": len(rows) < len(points.steps),
+        "total_points": total,
+        "downsampled": len(rows) < total,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -19,7 +20,7 @@ from service.domain.attempts import held
 from service.domain.conclusion import Told, end
 from service.domain.endings import error_of
 from service.domain.errors import NotFound
-from service.domain.instants import microseconds
+from service.domain.instants import MICROSECONDS, microseconds
 from service.domain.lifecycle import Change, move
 from service.domain.scheduling import Taken
 from service.domain.sweeper import sweep
@@ -106,6 +107,7 @@ def _begin(change: Change, taken: Taken, worker_id: str, point: Resume | None, s
     attempts.start(change.connection, attempt, job.project, worker_id, given.devices, lease_us)
     jobs.change(change.connection, job.id, {"step": attempt["step"]})
     told = {key: attempt[key] for key in ("number", "fence", "mesh_axes", "resumed_from")}
+    change.write.after(partial(change.context.telemetry.started, (change.now - job.queued_at) / MICROSECONDS))
     change.tell(job.id, "attempt.started", {"attempt_id": job.attempt_id, "worker_id": worker_id, **told})
     return given
 

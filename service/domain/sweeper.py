@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -37,6 +38,8 @@ def sweep(change: Change) -> int:
         if job is not None and attempt is not None:
             lose(change, job, attempt, lease.worker_id)
             swept += 1
+    if swept:
+        change.write.after(partial(change.context.telemetry.lost, swept))
     return swept
 
 

@@ -14,6 +14,7 @@ from service.db.queries import checkpoints, uploads
 from service.db.queries.uploads import Holder, Upload
 from service.db.transaction import Read, Write
 from service.domain.errors import Conflict, Invalid, NotFound, Superseded
+from service.domain.room import require_room
 from service.storage.store import CHUNK_BYTES, Store, safe_key
 
 PART = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
@@ -106,6 +107,7 @@ def begin(context: Context, sending: Sending) -> Transfer | Uploaded:
         Superseded: the fence is stale.
         Invalid: an impossible path.
         Conflict: the upload stands elsewhere, or the file is part of a checkpoint that is listed.
+        StorageFull: there is too little room; what has come stays.
     """
     with Read(context.database) as read:
         holder = _current(read.connection, sending)
@@ -116,6 +118,7 @@ def begin(context: Context, sending: Sending) -> Transfer | Uploaded:
         return Uploaded(bytes=whole.bytes, complete=True)
     if listed:
         raise Conflict("This file is part of a checkpoint that is listed; it cannot be replaced.")
+    require_room(context)
     if sending.part.start == 0:
         context.store.discard(key)
     elif (held := context.store.part(key) or 0) != sending.part.start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,6 +15,7 @@ from service.db.transaction import Read
 from service.domain import logs
 from service.domain.errors import NotFound
 from service.domain.logs import Piece
+from service.domain.room import require_seat, seated
 from service.http.auth import Project
 from service.http.paging import JobId
 from service.http.session import Shared
@@ -35,6 +37,8 @@ async def get_logs(
 ) -> StreamingResponse:
     """Read what a job's attempts wrote to their standard output and error."""
     first = await run_in_threadpool(_first, context, project, job_id, tail)
+    if follow:
+        require_seat(context)
     content = _stream(request, context, project, job_id, first, follow=follow)
     return StreamingResponse(content, media_type="text/plain; charset=utf-8", headers=HEADERS)
 
@@ -58,6 +62,14 @@ async def _stream(
     request: Request, context: Context, project: str, job_id: str, piece: Piece | None, *, follow: bool
 ) -> AsyncIterator[str]:
     """The log from `piece` on. Waiting holds neither a thread nor a connection."""
+    with seated(context) if follow else nullcontext():
+        async for text in _pieces(request, context, project, job_id, piece, follow=follow):
+            yield text
+
+
+async def _pieces(
+    request: Request, context: Context, project: str, job_id: str, piece: Piece | None, *, follow: bool
+) -> AsyncIterator[str]:
     while piece is not None:
         if piece.text:
             yield piece.text

@@ -30,6 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 MOST_ISSUES = 100
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 RETRY_AFTER_SECONDS = "1"
+RETRY_MUCH_AFTER_SECONDS = "30"
 
 STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.NotFound: 404,
@@ -42,6 +43,7 @@ STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.CodeDisabled: 403,
     errors.TooMany: 429,
     errors.Unavailable: 503,
+    errors.StorageFull: 507,
 }
 CODE_OF: dict[int, str] = {
     400: "bad_request",
@@ -169,6 +171,8 @@ def _headers_of(error: errors.DomainError) -> dict[str, str]:
         return {"Retry-After": RETRY_AFTER_SECONDS}
     if isinstance(error, errors.TooMany):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    if isinstance(error, errors.StorageFull):
+        return {"Retry-After": RETRY_MUCH_AFTER_SECONDS}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.states import Status
 from service.context import Context
-from service.db.queries import clock, figures
+from service.db.queries import clock, figures, outbox
 from service.domain.instants import MICROSECONDS
 from service.domain.status_reason import gone_before
 from service.http.session import Reading, Shared, TransactionRoute
@@ -102,6 +102,17 @@ class Figures(Collector):
         yield self._workers()
         for kind, size in figures.stored_bytes(self._connection).items():
             yield GaugeMetricFamily(f"meshyard_{kind}_bytes", f"Bytes of {kind}.", size)
+
+        free = self._context.store.free_bytes()
+        if free is not None:
+            yield GaugeMetricFamily("meshyard_storage_free_bytes", "Room left where artifacts lie.", free)
+            low = free < self._context.settings.min_free_bytes
+            yield GaugeMetricFamily("meshyard_storage_low", "1 while uploads are refused for want of room.", float(low))
+        waiting, due_us = outbox.pending_by_age(self._connection)
+        yield GaugeMetricFamily("meshyard_webhook_messages_waiting", "Messages that webhooks have not taken.", waiting)
+        yield GaugeMetricFamily(
+            "meshyard_webhook_lag_seconds", "How long the message due longest has been due.", due_us / MICROSECONDS
+        )
 
     def _jobs(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("meshyard_jobs", "Jobs by kind and status.", labels=("kind", "status"))

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Row
 
 from service.context import Context
 from service.domain.incoming import Incoming
+from service.domain.room import require_room
 from service.http.pump import pump, refuse_announced
 
 Keep = Callable[[Incoming], tuple[Row[Any], bool]]
@@ -27,8 +28,10 @@ async def receive(request: Request, response: Response, context: Context, limit_
 
     Raises:
         TooLarge: it has more than `limit_bytes`.
+        StorageFull: there is too little room for anything.
     """
     refuse_announced(request, limit_bytes)
+    await run_in_threadpool(require_room, context)
     incoming = Incoming(context.store, limit_bytes)
     try:
         await pump(request, incoming.take)

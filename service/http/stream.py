@@ -21,6 +21,7 @@ from service.context import Context
 from service.db.queries import events, jobs, stream
 from service.domain import metrics, views
 from service.domain.errors import NotFound
+from service.domain.room import require_seat, seated
 from service.http.auth import Project
 from service.http.paging import LARGEST, JobId
 from service.http.session import Shared
@@ -62,6 +63,7 @@ def _start(job_id: JobId, context: Shared, project: Project) -> Place:
     with context.database.read() as connection:
         if not jobs.exists_in(connection, project, job_id):
             raise NotFound("There is no such job.")
+        require_seat(context)
         return Place(0, stream.newest_chunk(connection, job_id))
 
 
@@ -79,8 +81,9 @@ async def stream_job(
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a job's events and metrics until it has ended. The last event is `end`; a stream that ends without it was cut."""
     place = Place(seen if seen is not None else last_event_id or 0, start.chunk)
-    async for event in _follow(context, job_id, place):
-        yield event
+    with seated(context):
+        async for event in _follow(context, job_id, place):
+            yield event
 
 
 async def _follow(context: Context, job_id: str, place: Place) -> AsyncGenerator[ServerSentEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
@@ -77,8 +78,13 @@ class _Claimant:
 
     def take(self) -> Given | None:
         """Claim."""
+        began = time.perf_counter()
         with Write(self.context.database) as write:
-            return queue.claim(Change(write, self.context), self.project, self.worker_id, self.claim)
+            given = queue.claim(Change(write, self.context), self.project, self.worker_id, self.claim)
+        self.context.telemetry.claimed(
+            type(given).__name__.lower() if given is not None else "nothing", time.perf_counter() - began
+        )
+        return given
 
     def look(self) -> tuple[Given | None, bool]:
         """Claim if that is worth it; also tells whether the queue has nothing for anybody."""

@@ -133,6 +133,25 @@ class LocalStore:
             Path(path).unlink(missing_ok=True)
         return len(stale)
 
+    def names(self, prefix: str) -> list[str]:
+        """What lies directly below a folder; links are not followed."""
+        try:
+            with self._parent(prefix) as (folder, name):
+                descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+                try:
+                    return sorted(os.listdir(descriptor))  # noqa: PTH208  (a path would follow links)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+            return []
+
+    def free_bytes(self) -> int | None:
+        """What the file system has left for us."""
+        found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
     def delete(self, prefix: str) -> None:
         """Remove a file or a folder; links inside go, what they point to stays."""
         try:

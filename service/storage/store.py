@@ -77,6 +77,14 @@ class Store(Protocol):
         """Forget unfinished uploads that nothing was added to for that long; gives how many."""
         ...
 
+    def names(self, prefix: str) -> list[str]:
+        """What lies directly below a prefix, by name; nothing where there is nothing."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Room that is left; None where there is no telling."""
+        ...
+
     def delete(self, prefix: str) -> None:
         """Delete a file, or all below a prefix. A missing one is success."""
         ...

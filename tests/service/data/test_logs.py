@@ -5,6 +5,7 @@ import pytest
 from service.app import create_app
 from service.db.queries import jobs
 from service.domain import logs
+from service.domain.lifecycle import Change
 from tests.service.core_driver import wait_for
 from tests.service.data.world import World
 
@@ -23,7 +24,7 @@ def patient(settings):
 def append(world, job_id, *texts):
     for text in texts:
         with world.write() as write:
-            logs.append(write.connection, job_id, "att_" + "0" * 32, text)
+            logs.append(Change(write, world.context), job_id, "att_" + "0" * 32, text)
     world.context.signals.wake(job_id)
 
 
@@ -109,7 +110,7 @@ def test_following_without_a_hint_looks_again(world):
     listening = world.begin("GET", f"/v1/jobs/{job_id}/logs?follow=true")
     wait_for(lambda: listening.status == 200)
     with world.write() as write:
-        logs.append(write.connection, job_id, "att_" + "0" * 32, "quietly\n")
+        logs.append(Change(write, world.context), job_id, "att_" + "0" * 32, "quietly\n")
     wait_for(lambda: listening.body == b"quietly\n")
     with world.write() as write:
         jobs.change(write.connection, job_id, {"status": "succeeded"})
