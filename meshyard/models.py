@@ -304,6 +304,14 @@ class WebhookDelivery(Model):
     payload: Document = Field(default_factory=dict[str, Any])
 
 
+class Examined(Model):
+    """What a service says of itself. `date`: its clock, as HTTP writes it."""
+
+    date: str | None = None
+    version: str | None = None
+    ready: bool = False
+
+
 class Validation(Model):
     """Whether a spec would be accepted, and every reason why not."""
 

@@ -102,3 +102,4 @@ class Service(Resource[Driver]):
     """`client.service`."""
 
     ready = operation(fleet.ready)
+    examine = operation(fleet.examine)

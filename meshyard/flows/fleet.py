@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meshyard.effects import Flow, Request, send
+from meshyard.effects import Flow, Once, Reply, Request, send
 from meshyard.flows.requests import fetch, fetch_list, get, part
-from meshyard.models import CatalogEntry, Document, Worker
+from meshyard.models import CatalogEntry, Document, Examined, Worker
 
 
 def list_workers() -> Flow[list[Worker]]:
@@ -26,6 +26,16 @@ def catalog_section(section: str) -> Flow[list[CatalogEntry]]:
 def job_schema() -> Flow[Document]:
     """JSON Schema of a job spec."""
     return (yield from send(get("/v1/schemas/job"))).json()
+
+
+def examine() -> Flow[Examined]:
+    """What the service says of itself to anybody who asks: its clock, its version, whether it can work."""
+    alive = yield from send(get("/healthz"))
+    schema = (yield from send(get("/openapi.json"))).json()
+    # Once: a service that is not ready now is what is asked for, not a reason to ask again.
+    answer: Reply = yield Once(get("/readyz"))
+    version = schema.get("info", {}).get("version")
+    return Examined(date=alive.headers.get("date"), version=version, ready=answer.status == 200)
 
 
 def ready() -> Flow[bool]:

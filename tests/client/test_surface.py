@@ -28,7 +28,7 @@ OPERATIONS = {
     "workers": "drain list",
     "webhooks": "add delete deliveries get list redeliver rotate test update",
     "catalog": "job_schema section",
-    "service": "ready",
+    "service": "examine ready",
 }
 
 
