@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from service.context import Context
 from service.domain.errors import StorageFull, TooManyStreams
 
-
 SECONDS_TO_COME_BACK = 30.0
 
 
@@ -30,7 +29,9 @@ def require_seat(context: Context) -> None:
         TooManyStreams: there are as many as the operator allows.
     """
     if context.telemetry.readers >= context.settings.max_streams:
-        raise TooManyStreams("As many readers follow jobs as the operator allows; close one, or ask for pages.", SECONDS_TO_COME_BACK)
+        raise TooManyStreams(
+            "As many readers follow jobs as the operator allows; close one, or ask for pages.", SECONDS_TO_COME_BACK
+        )
 
 
 @contextmanager
