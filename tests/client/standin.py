@@ -110,7 +110,8 @@ async def _gate(world: World, handler: Any, request: Request) -> Response:
         if fault.times and fault.matches(request):
             fault.times -= 1
             return fault.answer or StreamingResponse(_broken(), headers={"Content-Length": "1000"})
-    if world.key and request.headers.get("authorization") != f"Bearer {world.key}":
+    is_open = request.url.path in ("/healthz", "/readyz", "/openapi.json")
+    if world.key and not is_open and request.headers.get("authorization") != f"Bearer {world.key}":
         return problem(401, "unauthorized", "Give a key.")
     return await handler(world, request)
 
@@ -285,6 +286,10 @@ async def ready(_world: World, _request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
+async def schema(_world: World, _request: Request) -> Response:
+    return JSONResponse({"openapi": "3.1.0", "info": {"title": "Meshyard", "version": "0"}, "paths": {}})
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -402,6 +407,8 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/webhooks/{webhook}/deliveries/{delivery}/redeliver"): delivery,
     ("GET", "/v1/catalog/{section}"): catalog,
     ("GET", "/readyz"): ready,
+    ("GET", "/healthz"): ready,
+    ("GET", "/openapi.json"): schema,
 }
 
 
