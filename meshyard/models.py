@@ -222,6 +222,14 @@ class File(Model):
     sha256: str
 
 
+class Program(Model):
+    """The program that a sampling job's model is; `design` tells what its data holds where a formula stands for it."""
+
+    job: str
+    model: Document
+    design: Document | None = None
+
+
 class Result(Model):
     """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics` and `stopped_by`.
 

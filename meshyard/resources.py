@@ -30,6 +30,7 @@ class Jobs(Resource[Driver]):
     metrics = operation(jobs.metrics)
     logs = operation(jobs.logs)
     follow_logs = iteration(follow_logs.follow_logs)
+    program = operation(jobs.program)
     result = operation(jobs.result)
 
 

@@ -193,10 +193,7 @@ class McmcProgram:
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
     def _load(self, path: Path | None, form: str | None) -> dict[str, jax.Array]:
-        data = self.spec["data"]
-        columns = datasets.columns_of(data, path, form)
-        bound = datasets.bind(columns, data["args"] or {name: name for name in columns})
-        arrays = posteriors.as_arrays(self.spec["model"], bound)
+        arrays = posteriors.observed(self.spec, path, form)
         return {name: jax.device_put(array, self.layout.replicated) for name, array in arrays.items()}
 
     def _method(self) -> str:

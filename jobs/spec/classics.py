@@ -39,7 +39,7 @@ def settle(model: Model, binding: Binding) -> dict[str, Any]:
 
 def check_columns(model: Model, binding: Binding) -> Iterator[Issue]:
     """Columns that a posterior of the catalog cannot be computed for."""
-    if is_own(model) or model["type"] == "program":
+    if is_own(model) or model["type"] in ("glm", "program"):
         return
     kind = model["type"]
     for name, argument in binding.arguments.items():

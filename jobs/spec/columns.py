@@ -12,6 +12,7 @@ from jobs.spec.pointers import join
 from jobs.spec.strict import as_list
 
 MOST_AXES = 6
+LONGEST_LEVEL = 200
 
 
 def facts_of_columns(name: str, columns: Mapping[str, Sequence[Any]]) -> DatasetFacts:
@@ -36,6 +37,8 @@ def _fault(values: Any, pointer: str) -> Issue | None:
     level = as_list(values)
     if level is None:
         return _not_a_number(values, pointer)
+    if level and all(isinstance(value, str) for value in level):
+        return _fault_of_texts(level, pointer)
     while level is not None:
         if not level or len(shape) == MOST_AXES:
             detail = "must not be empty" if not level else f"must have at most {MOST_AXES} axes"
@@ -43,6 +46,15 @@ def _fault(values: Any, pointer: str) -> Issue | None:
         shape.append(len(level))
         level = as_list(level[0])
     return _misfit(values, shape, pointer)
+
+
+def _fault_of_texts(values: list[str], pointer: str) -> Issue | None:
+    """A column of texts holds levels of a formula: short ones."""
+    long = next((row for row, value in enumerate(values) if len(value) > LONGEST_LEVEL), None)
+    if long is None:
+        return None
+    detail = f"has more than {LONGEST_LEVEL} characters: texts in inline columns are levels; upload longer ones as a dataset"
+    return Issue(join(pointer, long), "out_of_range", detail)
 
 
 def _misfit(values: Any, shape: list[int], pointer: str) -> Issue | None:
@@ -73,6 +85,8 @@ def _fits(value: float) -> bool:
 
 
 def _facts_of_column(name: str, values: Sequence[Any]) -> ColumnFacts:
+    if isinstance(values, list) and isinstance(values[0], str):
+        return ColumnFacts(name, "string", [len(values)], odd_row=1, odd=values[0][:LONGEST_LEVEL])
     shape: list[int] = []
     level = as_list(values)
     while level is not None:

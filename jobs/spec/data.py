@@ -65,7 +65,7 @@ def _check_tokenizer(value: Any) -> Any:
 
 _NAME_SCHEMA: JsonDict = {"type": "string", "minLength": 1, "maxLength": LONGEST_TOKEN}
 _NAMES_SCHEMA: JsonDict = {"type": "array", "items": _NAME_SCHEMA, "minItems": 1, "maxItems": 10_000}
-_COLUMN_SCHEMA: JsonDict = {"type": ["number", "array"], "items": {"type": ["number", "array"]}, "minItems": 1}
+_COLUMN_SCHEMA: JsonDict = {"type": ["number", "array"], "items": {"type": ["number", "array", "string"]}, "minItems": 1}
 _COLUMNS_SCHEMA: JsonDict = {"type": "object", "additionalProperties": _COLUMN_SCHEMA, "minProperties": 1}
 _KINDS_OF_SOURCE = {"dataset": "string", "uri": "string", "inline": "object", "builtin": "string"}
 _ONE_SOURCE: JsonDict = {
@@ -95,7 +95,9 @@ class Data(Document):
         default=None, description="A file on the service's machine, `file:///…`, below a folder that the operator allows."
     )
     inline: Columns | None = Field(
-        default=None, description="Columns of numbers by name, at most 1 MiB of JSON; for a program single numbers too."
+        default=None,
+        description="Columns of numbers by name, at most 1 MiB of JSON; texts, where a formula takes them as levels; single numbers"
+        " for a program.",
     )
     builtin: Annotated[Name, WithJsonSchema({"enum": list(BUILTIN)})] | None = Field(
         default=None, description="A dataset of the catalog."

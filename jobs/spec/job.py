@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.spec import classics, imports, mcmc_checks, models, train_checks
-from jobs.spec.binding import WEIGHT, bind
+from jobs.spec.binding import WEIGHT, Binding, bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
 from jobs.spec.data import Data, FindDataset, TrainData, find_evaluation, find_facts, find_tokenizer
@@ -16,6 +16,8 @@ from jobs.spec.dataset import DatasetFacts
 from jobs.spec.draft import Check, Draft
 from jobs.spec.envelope import Envelope
 from jobs.spec.evaluation import faults_of_evaluation
+from jobs.spec.glm import model as glm
+from jobs.spec.glm.model import FindTable, no_table
 from jobs.spec.mcmc import Mcmc
 from jobs.spec.mesh import place
 from jobs.spec.numerics import check_debug, check_precision
@@ -87,7 +89,11 @@ def _no_bundle(_code_id: str) -> BundleFacts | None:
 
 
 def read_spec(
-    document: object, find_dataset: FindDataset, find_checkpoint: FindCheckpoint, find_bundle: FindBundle = _no_bundle
+    document: object,
+    find_dataset: FindDataset,
+    find_checkpoint: FindCheckpoint,
+    find_bundle: FindBundle = _no_bundle,
+    find_table: FindTable = no_table,
 ) -> Spec:
     """Read a job description.
 
@@ -96,6 +102,7 @@ def read_spec(
         find_dataset: what is known of an uploaded dataset.
         find_checkpoint: what is known of a checkpoint.
         find_bundle: what is known of a bundle of code.
+        find_table: the columns of a dataset.
 
     Raises:
         SpecInvalid: with every structural fault, and every fault between parts that are sound by themselves.
@@ -103,6 +110,8 @@ def read_spec(
     draft = _read(document)
     _fit_to_catalog(draft)
     _derive(draft, find_dataset, find_checkpoint)
+    if draft.has("model", "data", "facts") and draft.parts["model"]["type"] == "glm":
+        _settle_glm(draft, find_table)
     draft.issues += imports.check_imports(draft.parts, find_bundle)
     for check in _CHECKS[draft.kind]:
         draft.issues += check.apply(draft.parts)
@@ -209,6 +218,17 @@ def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
         draft.parts["model"] = classics.settle(model, draft.parts["binding"])
     if draft.has("eval_facts", "data"):
         draft.issues += faults_of_evaluation(draft.parts)
+
+
+def _settle_glm(draft: Draft, find_table: FindTable) -> None:
+    """What follows from a formula and the table that it is about."""
+    if draft.parts["facts"].format == "text":
+        return
+    settled = glm.settle(draft.parts["model"], draft.parts["data"], draft.parts["facts"], find_table)
+    draft.add("model", (settled.model, settled.issues))
+    draft.warnings += settled.warnings
+    if settled.model is not None:
+        draft.parts["binding"] = Binding(settled.args, {}, 0)
 
 
 def _settle_loss(draft: Draft) -> None:

@@ -45,7 +45,8 @@ def bind_text(data: TrainData, facts: DatasetFacts) -> tuple[Corpus | None, list
     if facts.format == "text":
         issues = [Issue("/data/args", "conflict", "text has no columns to bind; leave args out")] if data.args is not None else []
         return Corpus(None, None), issues
-    texts = {column.name: column for column in facts.columns if column.dtype == "string"}
+    inline = data.inline is not None  # texts among inline columns are levels of a formula
+    texts = {column.name: column for column in facts.columns if column.dtype == "string" and not inline}
     unknown = [name for name in data.args or {} if name != COLUMN]
     if unknown:
         detail = f'a language model has no argument {quoted(unknown[0])}; it learns from one column of texts: {{"text": "…"}}'

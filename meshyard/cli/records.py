@@ -25,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "metrics", *shown, panel=panel)(metrics)
     command(app, "events", "meshyard events @last", "meshyard events char-lm -o json", panel=panel)(events)
     command(app, "attempts", "meshyard attempts @last", "meshyard attempts char-lm -o json", panel=panel)(attempts)
+    command(app, "program", "meshyard program @last", "meshyard program kidiq -o json > program.json", panel=panel)(program)
     command(app, "result", "meshyard result @last", "meshyard result eight-schools -o json", panel=panel)(result)
 
 
@@ -97,6 +98,15 @@ def attempts(session: Session, job: JobArgument) -> Answer:
     found = session.client.jobs.attempts(resolve(session.client, job))
     document = {"object": "list", "data": [attempt.to_dict() for attempt in found]}
     return Answer(document, [attempt.id for attempt in found], lambda: attempt_table(found))
+
+
+def program(session: Session, job: JobArgument) -> Answer:
+    """Show the program that a sampling job's formula stands for, to read it or to change it and submit it again."""
+    from meshyard.cli.views.tables import document_view
+
+    job_id = resolve(session.client, job)
+    found = session.client.jobs.program(job_id)
+    return Answer(found.to_dict(), [job_id], lambda: document_view(found.model))
 
 
 def result(session: Session, job: JobArgument) -> Answer:

@@ -16,7 +16,7 @@ from meshyard.effects import Flow, Items, Request, Sleep, send
 from meshyard.errors import APIConnectionError, APIError, JobFailed, ServerError, WaitTimedOut
 from meshyard.flows.patience import Patience
 from meshyard.flows.requests import JobRef, fetch, fetch_list, get, job_path, paged, parse, query, with_json
-from meshyard.models import Attempt, Event, Job, Metrics, Result, Validation
+from meshyard.models import Attempt, Event, Job, Metrics, Program, Result, Validation
 
 SpecLike: TypeAlias = Mapping[str, Any] | BaseModel | PathLike[str] | str | bytes
 """A job spec: a mapping, a model, the path of a JSON file, or JSON as bytes."""
@@ -195,6 +195,11 @@ def metrics(
 def logs(job: JobRef, tail: int | None = None) -> Flow[str]:
     """What the job wrote, or its last `tail` lines."""
     return (yield from send(get(job_path(job, "logs"), tail=tail))).content.decode(errors="replace")
+
+
+def program(job: JobRef) -> Flow[Program]:
+    """The program that a sampling job's model is, or that its formula stands for."""
+    return (yield from fetch(Program, get(job_path(job, "program"))))
 
 
 def result(job: JobRef) -> Flow[Result]:

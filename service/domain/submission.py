@@ -21,7 +21,7 @@ from jobs.spec.resolve import total_of
 from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
 from service.db.queries import checkpoints, jobs, shares
-from service.domain import code, datasets, fairness, idempotency, uris
+from service.domain import code, datasets, fairness, idempotency, tables, uris
 from service.domain.checkpoints import best_step, parameter_paths
 from service.domain.errors import Conflict, IllegalTransition, Invalid, QuotaExceeded
 from service.domain.idempotency import Answer, Ticket
@@ -67,6 +67,7 @@ def read(connection: Connection, context: Context, project: str, document: dict[
         _dataset_finder(connection, context, project, keep=keep),
         _checkpoint_finder(connection, project),
         partial(code.facts, connection, project),
+        tables.finder(connection, context, project),
     )
     if context.settings.code == "off" and bundles_of(spec.resolved):
         raise SpecInvalid([Issue("/model", "code_disabled", "This service takes no user code: MESHYARD_CODE=on turns it on.")])

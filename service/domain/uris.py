@@ -41,7 +41,7 @@ def facts(context: Context, project: str, uri: str, *, keep: bool) -> DatasetFac
     form = format_of_uri(uri)
     incoming = Incoming(context.store, context.settings.max_dataset_bytes)
     try:
-        with _opened(context, uri) as stream:
+        with opened(context, uri) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 incoming.take(chunk)
         return _kept(context, project, uri, form, incoming) if keep else _looked_at(context, project, form, incoming)
@@ -71,7 +71,7 @@ def _looked_at(context: Context, project: str, form: Format, incoming: Incoming)
     return DatasetFacts(PREVIEW, form, incoming.bytes, found.rows, columns, found.text, found.tokenizer)
 
 
-def _opened(context: Context, uri: str) -> BinaryIO:
+def opened(context: Context, uri: str) -> BinaryIO:
     """The file, looked at after it is open: a path can become another between the two."""
     roots = [Path(root).resolve() for root in context.settings.data_folders]
     if not roots:

@@ -20,6 +20,7 @@ from service.domain.idempotency import Answer, ticket
 from service.domain.job_object import Job, describe, describe_one
 from service.domain.lifecycle import Change
 from service.domain.place import Place, place_of
+from service.domain.programs import JobProgram, program_of
 from service.http.auth import Project
 from service.http.body import JsonRoute
 from service.http.openapi import CONFLICT, JOB_BODY, METADATA_FILTER, REPLAYED
@@ -102,6 +103,12 @@ def get_job(job_id: JobId, read: Reading, context: Shared, project: Project) -> 
 def get_place(job_id: JobId, read: Reading, context: Shared, project: Project) -> Place:
     """Read why a job waits, who is ahead of it, and which workers could take it."""
     return place_of(read, context, project, job_id)
+
+
+@router.get("/v1/jobs/{job_id}/program", responses={409: CONFLICT})
+def get_program(job_id: JobId, read: Reading, project: Project) -> JobProgram:
+    """Read the program that a sampling job's model is, or that its formula stands for."""
+    return program_of(read.connection, project, job_id)
 
 
 @router.patch("/v1/jobs/{job_id}")

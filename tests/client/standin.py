@@ -225,6 +225,11 @@ async def attempts(_world: World, _request: Request) -> Response:
     return _whole([first | {"cause": cause, "step": 60, "steps_lost": 10}])
 
 
+async def program(_world: World, request: Request) -> Response:
+    model = {"type": "program", "data": {}, "body": [{"sample": "mu", "distribution": {"type": "Normal", "loc": 0, "scale": 1}}]}
+    return JSONResponse({"object": "program", "job": request.path_params["job"], "model": model, "design": None})
+
+
 async def result(world: World, _request: Request) -> Response:
     return JSONResponse(world.result) if world.result else problem(409, "conflict", "The job has no result yet.")
 
@@ -383,6 +388,7 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/v1/jobs/{job}/metrics"): metrics,
     ("GET", "/v1/jobs/{job}/logs"): logs,
     ("GET", "/v1/jobs/{job}/attempts"): attempts,
+    ("GET", "/v1/jobs/{job}/program"): program,
     ("GET", "/v1/jobs/{job}/result"): result,
     ("GET", "/v1/jobs/{job}/checkpoints"): checkpoints,
     ("PATCH", "/v1/jobs/{job}/checkpoints/{step}"): pin,

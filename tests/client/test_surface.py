@@ -19,8 +19,8 @@ ProblemItem Progress RateLimitError Result Series ServerError StatusReason Unpro
 WebhookDelivery Worker load
 """
 OPERATIONS = {
-    "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause profile result resume"
-    " retry submit update validate wait watch",
+    "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause profile program result"
+    " resume retry submit update validate wait watch",
     "checkpoints": "download download_archive expire files find list pin",
     "artifacts": "download list",
     "code": "download get list upload",

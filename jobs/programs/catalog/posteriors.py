@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.programs.catalog.entries import Entry
+from jobs.spec.glm.families import FAMILIES, LINKS, MOST_CATEGORIES
+from jobs.spec.glm.formula import MOST_CHARACTERS
 
 Schema = dict[str, Any]
 _SCHOOLS = ["y", "sigma"]
@@ -23,6 +25,7 @@ def posteriors() -> list[Entry]:
         **scales(difficulty=3.0, discrimination=0.5),
     }
     return [
+        _entry("glm", "A regression written as a formula over a table (docs/glm.md).", _glm(), []),
         _entry("eight_schools", "Eight coaching programs with a common mean (Rubin 1981), non-centred.", {}, _SCHOOLS),
         _entry("eight_schools_centered", "Eight coaching programs, centred: a funnel that diverges by design.", {}, _SCHOOLS),
         _entry("linear_regression", "Normal linear regression of y on the columns x.", regression, ["x", "y"]),
@@ -70,6 +73,39 @@ def _number(noun: str) -> Schema:
     return {"type": ["integer", "null"], "minimum": 1, "maximum": 2**31 - 1, "default": None, "description": description}
 
 
+def _glm() -> dict[str, Schema]:
+    levels: Schema = {"type": ["string", "number"]}
+    return {
+        "formula": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "description": "such as y ~ x * z + (1 | g)"},
+        "family": {"enum": list(FAMILIES), "default": "gaussian"},
+        "link": {"enum": [*LINKS, None], "default": None, "description": "null: the family's usual one"},
+        "trials": {
+            "type": ["string", "integer", "null"],
+            "minLength": 1,
+            "maxLength": 200,
+            "minimum": 1,
+            "maximum": 10**9,
+            "default": None,
+            "description": "binomial: the column of the numbers of trials, or one number",
+        },
+        "levels": {
+            "type": ["array", "null"],
+            "items": levels,
+            "minItems": 2,
+            "maxItems": MOST_CATEGORIES,
+            "default": None,
+            "description": "of the response, in order; null: sorted",
+        },
+        "priors": {
+            "type": "object",
+            "additionalProperties": True,
+            "default": {},
+            "description": 'by parameter: a distribution, "flat", or "auto"; what is left out is weakly informative',
+        },
+    }
+
+
 def _entry(name: str, doc: str, properties: dict[str, Schema], args: list[str]) -> Entry:
-    schema = {"type": "object", "properties": properties, "required": [], "additionalProperties": False}
+    required = [name for name, schema in properties.items() if "default" not in schema]
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return {"type": name, "doc": doc, "source": "meshyard", "schema": schema, "kinds": ["mcmc"], "args": args}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ import numpyro
 import numpyro.distributions as dist
 
 from jobs.errors import UserFault
-from jobs.programs.models import classics, program
+from jobs.programs import data as datasets
+from jobs.programs import tables
+from jobs.programs.models import classics, glm, program
 from jobs.programs.user_code import own_posterior
 from jobs.spec.imports import is_own
 
@@ -65,6 +68,7 @@ KINDS: Mapping[str, Callable[[dict[str, Any]], Model]] = {
     "item_response": classics.item_response,
     "import": own_posterior,
     "program": program.build,
+    "glm": glm.build,
 }
 
 
@@ -75,6 +79,24 @@ def build_model(model: dict[str, Any]) -> Model:
         UserFault: `user_code_error`, where a user's own target is no function.
     """
     return KINDS[model["type"]](model)
+
+
+def observed(spec: dict[str, Any], path: Path | None, form: str | None) -> Mapping[str, jax.Array | np.ndarray]:
+    """The data of a job as its model takes it.
+
+    Args:
+        spec: the resolved spec.
+        path: the data file, None for inline and builtin data.
+        form: the data file's format.
+
+    Raises:
+        UserFault: `dataset_invalid`, where the data is not what the model needs.
+    """
+    model, data = spec["model"], spec["data"]
+    if model["type"] == "glm":
+        return glm.arrays_of(model, tables.table_of(data, path, form, model["design"]["kinds"]))
+    columns = datasets.columns_of(data, path, form)
+    return as_arrays(model, datasets.bind(columns, data["args"] or {name: name for name in columns}))
 
 
 def as_arrays(model: dict[str, Any], bound: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

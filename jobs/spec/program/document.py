@@ -10,7 +10,7 @@ from jobs.errors import Issue
 from jobs.spec.pointers import join, nearest, quoted
 from jobs.spec.program.distributions import is_discrete, read_distribution, read_form
 from jobs.spec.program.expressions import ExpressionFault, names_of, parse
-from jobs.spec.program.reading import Reading
+from jobs.spec.program.reading import Reading, is_label
 from jobs.spec.strict import as_list, as_object
 
 Statement = dict[str, Any]
@@ -256,18 +256,23 @@ class _Statements:
     def _site(self, name: Any, pointer: str) -> str | None:
         """A name that no other site has; None once the fault is told."""
         sound = self.reading.name(name, pointer)
-        if sound is not None and sound in self.sites:
-            detail = f"two sites are called {quoted(sound)}, the other at {self.sites[sound]}: give each a name of its own"
+        return None if sound is None else self._take(sound, pointer)
+
+    def _take(self, name: str, pointer: str) -> str | None:
+        if name in self.sites:
+            detail = f"two sites are called {quoted(name)}, the other at {self.sites[name]}: give each a name of its own"
             self.reading.fault(pointer, "duplicate_site", detail)
             return None
-        if sound is not None:
-            self.sites[sound] = pointer
-        return sound
+        self.sites[name] = pointer
+        return name
 
     def _let(self, found: Statement, pointer: str, _depth: int) -> Statement:
         kind = next(iter(found))
         self._formula(found, pointer, ("value", "log_prob", "cdf", "icdf"))
         where = join(pointer, kind)
+        if kind == "deterministic" and is_label(found[kind]):
+            self._take(found[kind], where)
+            return found
         name = found["let"] if kind == "let" else self._site(found[kind], where)
         if name is not None or kind == "let":
             self.reading.define(name, where)

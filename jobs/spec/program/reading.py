@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import Issue
-from jobs.spec.pointers import join, nearest, quoted
+from jobs.spec.pointers import LONGEST_TOKEN, join, nearest, quoted
 from jobs.spec.program.expressions import MOST_NODES, NAME, ExpressionFault, names_of, parse
 from jobs.spec.program.functions import CONSTANTS
 from jobs.spec.strict import as_list
@@ -18,6 +19,8 @@ MOST_OBJECTS = 5_000
 MOST_PARTS = 200_000
 DEEPEST_LIST = 8
 LARGEST = 3.4e38
+LABEL = re.compile(r"[A-Za-z`][^/]*[\[(:`][^/]*")
+"""`x:z`, `g[T.b]`, `log(x)`: what columns of a formula are called. A slash would lead into a group of a NetCDF file."""
 RESERVED = frozenset(
     [
         "False",
@@ -181,6 +184,11 @@ class Reading:
             return
         for at, item in enumerate(items):
             self.value(item, join(pointer, at), depth + 1)
+
+
+def is_label(name: Any) -> bool:
+    """Whether a recorded quantity may be called so, though no expression can speak of it."""
+    return isinstance(name, str) and len(name) <= LONGEST_TOKEN and name.isprintable() and LABEL.fullmatch(name) is not None
 
 
 def of_scope(defined: Mapping[str, str], inner: Reading) -> Mapping[str, str]:

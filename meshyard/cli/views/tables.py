@@ -37,6 +37,11 @@ COLOUR_OF_STATUS = {
 }
 
 
+def document_view(document: Mapping[str, Any]) -> Text:
+    """A document as JSON that a person can read."""
+    return Text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
 def grid(*columns: str) -> Table:
     """An empty table in the style of all of them; a column named `>x` stands to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
