@@ -30,6 +30,13 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "program_invalid": "user",
     "compile_failed": "user",
     "deadline_exceeded": "user",
+    "no_valid_start": "user",
+    "no_latent_site": "user",
+    "discrete_latent": "user",
+    "no_discrete_latent": "user",
+    "duplicate_site": "user",
+    "unknown_site": "user",
+    "all_divergent": "user",
     "checkpoint_corrupt": "infra",
     "checkpoint_failed": "infra",
     "child_killed": "infra",
@@ -41,9 +48,14 @@ FAULT_OF_CODE: dict[str, Fault] = {
 }
 """Whose fault each code is: it decides which retry budget an attempt spends."""
 
-NEVER_RETRIED: frozenset[str] = frozenset(
-    {"oom", "would_oom", "draws_too_large", "deadline_exceeded", "dataset_invalid", "init_from_mismatch", "program_invalid"}
+BAD_MODEL: frozenset[str] = frozenset(
+    {"no_valid_start", "no_latent_site", "discrete_latent", "no_discrete_latent", "duplicate_site", "unknown_site", "all_divergent"}
 )
+"""What is wrong with a model that is to be sampled."""
+
+NEVER_RETRIED: frozenset[str] = BAD_MODEL | {
+    *("oom", "would_oom", "draws_too_large", "deadline_exceeded", "dataset_invalid", "init_from_mismatch", "program_invalid"),
+}
 """Codes that would come out the same if the job were run again as it stands."""
 
 

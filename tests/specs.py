@@ -94,6 +94,20 @@ def schools(**changes: Any) -> dict[str, Any]:
     }
 
 
+def fitted(**changes: Any) -> dict[str, Any]:
+    """A guide fitted to eight schools in few steps."""
+    return {
+        "kind": "svi",
+        "model": {"type": "eight_schools"},
+        "data": {"inline": SCHOOLS},
+        "steps": 300,
+        "num_samples": 200,
+        "eval_particles": 10,
+        "checkpoint": {"every_steps": 60},
+        **changes,
+    }
+
+
 def line(**changes: Any) -> dict[str, Any]:
     """A linear regression on a builtin table."""
     return schools(model={"type": "linear_regression"}, data={"builtin": "line"}, **changes)

@@ -21,6 +21,7 @@ from jobs.programs.preflight.sampling import require_draws_fit
 from jobs.programs.printing import shapes
 from jobs.programs.program import NotFinite, Program, State
 from jobs.programs.purity import program_warnings
+from jobs.programs.starting import Origin, WarmStarted
 from jobs.programs.user_errors import explain
 from jobs.spec.numerics import LONG_STEPS
 from worker import checkpoint, devices, memory
@@ -82,6 +83,8 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
             _warn(talk, program, start)
+            for kind, told in program.notes().items() if isinstance(program, WarmStarted) else ():
+                talk.event(kind, **told)
         _heed(spec, program, talk)
         require_step_fits(job, program)
     saver = _saver(talk, outputs, directory, assignment, program)
@@ -109,6 +112,8 @@ def _first_state(program: Program, start: Message) -> State:
         return program.init()
     folder = Path(start["resume"])
     if start["assignment"]["resume"]["what"] == "params":
+        if isinstance(program, WarmStarted):
+            return program.warm_start(Origin(*checkpoint.fitted(folder)))
         origin = start["assignment"]["spec"]["init_from"]
         return checkpoint.restore_parameters(folder, program, origin["include"], origin["exclude"])
     return checkpoint.restore(folder, program)

@@ -194,6 +194,13 @@ def restore_parameters(folder: Path, program: Program, include: Sequence[str] | 
     return program.adopt(fresh, {name: unflatten(fresh.sections[name], flat[name]) for name in own})
 
 
+def fitted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a job of another kind takes from a checkpoint: the spec of the job that saved it, and its parameters by path."""
+    with stored.context():
+        meta = ocp.load_checkpointables(str(folder), {"meta": None})["meta"]
+    return json.loads(meta["resolved_spec"]), stored.read(folder, {"params": stored.shapes(folder).get("params", {})})["params"]
+
+
 def _part(
     own: Mapping[str, Any], saved: Mapping[str, Any], include: Sequence[str] | None, exclude: Sequence[str]
 ) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
 from jobs.errors import InfraFault
 from jobs.programs.ensemble import TRIAL
@@ -67,6 +68,7 @@ class Run:
         self._pace = Pace(talk.event)
         self._every_seconds = every_seconds
         self._flight: deque[Block] = deque()
+        self._drawn: list[Mapping[str, np.ndarray]] = []
         self._saved = self._began = 0
         self._saved_again: int | None = None
         self._told = 0.0
@@ -114,7 +116,16 @@ class Run:
         self._flight.append(block)
         self._settle(0 if block.draws is not None else BLOCKS_IN_FLIGHT)
         if block.draws is not None:
-            self._outputs.keep_draws(block.step, block.draws)
+            self._drawn.append(block.draws)
+            if self._program.saves_at(block.step):
+                self._keep_draws(block.step)
+
+    def _keep_draws(self, step: int) -> None:
+        """Write the draws since the last file: one file from one fixed step to the next, however many blocks lie between."""
+        if self._drawn:
+            names = self._drawn[0]
+            self._outputs.keep_draws(step, {name: np.concatenate([block[name] for block in self._drawn], axis=1) for name in names})
+            self._drawn.clear()
 
     def _with_figures(self, metrics: list[Measurement]) -> Iterator[Measurement]:
         """What a block measured, with what only the loop knows of it."""
@@ -174,6 +185,7 @@ class Run:
 
     def _save(self, state: State, *, must: bool) -> None:
         self._settle(0)
+        self._keep_draws(state.step)
         self._talk.enter("checkpointing", state.step)
         if self._saver.save(state, self._outputs.at(state.step), must=must):
             self._saved = state.step
@@ -207,6 +219,7 @@ class Run:
 
     def _finish(self, state: State, stopped_by: str) -> End:
         self._settle(0)
+        self._keep_draws(state.step)
         self._profiler.close(state.step)
         self._talk.enter("finalizing", state.step)
         self._talk.send({"type": "progress", "step": state.step})

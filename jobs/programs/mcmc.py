@@ -2,7 +2,8 @@
 
 The kernel's state crosses warm-up and sampling in one loop (its own counter drives adaptation), so a checkpoint may fall
 anywhere. Keys are split as `numpyro.infer.MCMC` splits them: on one device the sampled sites are those of one plain `MCMC.run`,
-bit for bit.
+bit for bit. How many transitions go to the devices at once follows from the clock; where a job is saved, measured and may stop
+follows from its spec alone.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 from numpyro import handlers
 from numpyro.infer.util import log_density
 
-from jobs.errors import UserFault
 from jobs.programs import data as datasets
-from jobs.programs import kernels, posterior
+from jobs.programs import posterior, starting, stopping
+from jobs.programs.dispatch import Dispatch
+from jobs.programs.kernels import AVERAGED, Chains
 from jobs.programs.mesh import Layout
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
 from jobs.programs.posterior.result import most_steps
+from jobs.programs.posterior_model import look
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 from jobs.programs.user_code import came_through
 from jobs.spec.imports import is_own
 
-STATISTICS = ("accept_prob", "diverging", "energy", "num_steps", "potential_energy")
-LEAST_DRAWS = 100
-"""Draws of each chain before a stop rule may end a job: R-hat of fewer says little."""
+LEAST_OF_DIVERGENT = 50
+"""Draws of each chain that must all have diverged before a job is given up."""
 
 
 class McmcProgram:
@@ -55,11 +57,14 @@ class McmcProgram:
         self.total: int = spec["num_warmup"] + spec["num_samples"]
         self.block: int = spec["checkpoint"]["every_draws"]
         self.data = self._load(path, form)
-        self.method = self._method()
+        self.looked = look(posteriors.build_model(spec["model"]), spec, self.data)
+        self.method, self.why = stopping.method(spec, layout)
         shapes = jax.eval_shape(self._fresh)
         self._shapes, self._shardings = shapes, jax.tree.map(self._along_chains, shapes)
         self._run: Callable[..., Any] | None = None
         self._watch: posterior.Watch | None = None
+        self._dispatch = Dispatch(self.block, jax.eval_shape(self._seen, shapes["kernel_state"]))
+        self._clock = stopping.Clock()
 
     def init(self) -> State:
         """The kernel's first state for every chain.
@@ -67,13 +72,27 @@ class McmcProgram:
         Raises:
             UserFault: no starting point has a finite log density.
         """
+        return self._begin(None)
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What was chosen, by the type of the event that tells it."""
+        chosen = {"chain_method": self.method, "reason": self.why, "chains": self.chains, "devices": int(self.layout.mesh.size)}
+        forms = {"sampler.reparameterised": {"sites": dict(self.looked.forms)}} if self.looked.forms else {}
+        return {"sampler.chosen": chosen} | forms
+
+    def warm_start(self, origin: starting.Origin) -> State:
+        """A first state whose chains start where a guide says.
+
+        Raises:
+            UserFault: the guide's draws do not fit the model, or no start has a finite log density.
+        """
+        return self._begin(starting.from_guide(self.looked.model, origin, self.spec, self.data))
+
+    def _begin(self, start: starting.Start | None) -> State:
         # Not under `jax.jit`: compiled, the first gradient would differ in its last bit from NumPyro's own.
-        sections = jax.device_put(self._fresh(), self._shardings)
-        energy = np.asarray(sections["kernel_state"].potential_energy)
-        if not np.all(np.isfinite(energy)):
-            chain = int(np.argmin(np.isfinite(energy)))
-            message = f"chain {chain} found no starting point with a finite log density; check data and priors"
-            raise UserFault("user_code_error", message, "/model")
+        # Each array in a buffer of its own: a kernel may put one into two places, and none can be donated twice.
+        sections = jax.tree.map(jnp.copy, jax.device_put(self._fresh(start), self._shardings))
+        starting.require_finite(self._chains.statistics(sections["kernel_state"]), self.looked.model, self.data, self.spec["seed"])
         return State(0, sections)
 
     def abstract(self) -> Sections:
@@ -109,7 +128,7 @@ class McmcProgram:
 
     def transition(self, state: PyTree) -> PyTree:
         """One transition of every chain."""
-        return self._sample(state)
+        return self._chains.sample(state, self.data)
 
     def log_density(self, key: jax.Array) -> jax.Array:
         """The model run once from its priors: the sum of the log densities of its sites."""
@@ -125,22 +144,34 @@ class McmcProgram:
         """All data is on the devices."""
 
     def advance(self, state: State) -> tuple[State, Block]:
-        """Transitions up to the next block edge."""
+        """Transitions up to the next edge, or as many as a second or so allows."""
         if self._run is None:
             raise RuntimeError("compile comes before advance")
         edge = self._edge(state.step)
-        count = edge - state.step
+        end = min(edge, state.step + self._dispatch.length)
+        count = end - state.step
+        self._dispatch.begin()
         with jax.set_mesh(self.layout.mesh):
             sections, sites, statistics = self._run(state.sections, jnp.int32(count))
-        draws = self._kept(state.step, edge, sites, statistics) if edge > self.num_warmup else None
-        means = {name: np.asarray(statistics[name])[:, :count].mean(axis=1) for name in ("accept_prob", "num_steps")}
-        # The next block takes the state's own buffers: what is kept of them must be a copy.
-        after = {
-            "step_size": np.array(sections["kernel_state"].adapt_state.step_size),
-            "divergences": np.array(sections["counters"]["divergences"]),
-        }
-        block = Block(edge, [Measurement(edge, means | after, label="chain")], statistics["potential_energy"], draws)
-        return State(edge, sections, state.position), block
+        draws = self._kept(state.step, end, sites, statistics) if end > self.num_warmup else None
+        metrics = [Measurement(end, self._measured(end, sections), label="chain")] if end == edge else []
+        ready = jax.tree.leaves(sites)[0]
+        self._dispatch.end(ready, count)
+        return State(end, sections, state.position), Block(end, metrics, ready, draws)
+
+    def _measured(self, edge: int, sections: Sections) -> dict[str, np.ndarray]:
+        """What the transitions since the last edge came to, by chain. Copies: the next block takes the state's own buffers."""
+        begin = max((edge - 1) // self.block * self.block, self.num_warmup if edge > self.num_warmup else 0)
+        counters = {name: np.array(value) for name, value in sections["counters"].items()}
+        found = {name: counters[name] / np.float32(edge - begin) for name in AVERAGED if name in counters}
+        step_size = self._chains.step_size(sections["kernel_state"])
+        found |= {} if step_size is None else {"step_size": np.array(step_size)}
+        drawn = edge - self.num_warmup
+        if "divergences" in counters:
+            found["divergences"] = counters["divergences"]
+            if drawn >= min(LEAST_OF_DIVERGENT, self.total - self.num_warmup) and np.all(counters["divergences"] == drawn):
+                raise stopping.all_divergent(drawn)
+        return found
 
     def effort(self) -> None:
         """A transition takes as many gradients as its tree is deep."""
@@ -165,18 +196,23 @@ class McmcProgram:
         self._watch = self._watch or posterior.Watch(
             outputs, self.spec["num_samples"] // self.spec["thinning"], most_steps(self.spec)
         )
-        return Measurement(state.step, self._watch.measure())
+        measured = self._watch.measure()
+        stop = self.spec["stop"]
+        if stop["max_mcse"] is not None:
+            sites, _ = posterior.apart(outputs.draws())
+            measured |= {stopping.MCSE: stopping.mcse_ratio(stop["max_mcse"], posterior.summary(sites))}
+        if stop["max_seconds"] is not None:
+            measured |= {stopping.ELAPSED: self._clock.seconds(outputs)}
+        return Measurement(state.step, measured)
 
     def stops(self, step: int, outputs: Outputs) -> str | None:
-        """`converged`: every target that the spec sets is met, at a block edge after enough draws."""
-        stop, measured = self.spec["stop"], outputs.at(step)
+        """`converged`: every target that the spec sets is met, at an edge after enough draws; `max_seconds`: its time is up."""
         drawn = (step - self.num_warmup) // self.spec["thinning"]
-        targets = [stop["min_ess_bulk"], stop["max_r_hat"]]
-        if all(target is None for target in targets) or not self.evaluates_at(step) or drawn < LEAST_DRAWS:
+        if drawn < self.spec["stop"]["min_draws"]:
             return None
-        enough = stop["min_ess_bulk"] is None or measured.get("ess_bulk/min", 0.0) >= stop["min_ess_bulk"]
-        mixed = stop["max_r_hat"] is None or measured.get("r_hat/max", np.inf) <= stop["max_r_hat"]
-        return "converged" if enough and mixed else None
+        if self.evaluates_at(step) and stopping.has_converged(self.spec["stop"], outputs.at(step)):
+            return "converged"
+        return self._clock.is_up(self.spec["stop"]["max_seconds"], outputs)
 
     def companions(self, folder: Path) -> list[str]:
         """A sampler's state needs nothing beside it."""
@@ -188,7 +224,7 @@ class McmcProgram:
 
     def replay(self) -> posterior.Replay:
         """The model in the form that is sampled, over its data: what it predicts can be asked of it."""
-        return posterior.Replay.of(posteriors.build_model(self.spec["model"]), self.data)
+        return posterior.Replay.of(self.looked.model, self.data)
 
     # -- the loop ------------------------------------------------------------------------------------------------------------
 
@@ -196,23 +232,24 @@ class McmcProgram:
         arrays = posteriors.observed(self.spec, path, form)
         return {name: jax.device_put(array, self.layout.replicated) for name, array in arrays.items()}
 
-    def _method(self) -> str:
-        """How the chains of one device run: `auto` vectorizes them; across devices they are always apart."""
-        asked = self.spec["chain_method"]
-        return "sequential" if asked == "sequential" else "vectorized"
-
-    def _fresh(self) -> Sections:
+    def _fresh(self, start: starting.Start | None = None) -> Sections:
         # A kernel wraps its transition anew at every `init`, so each trace takes a kernel of its own; the last one is used from
         # then on.
-        self.kernel = kernels.build(self.spec["kernel"], posteriors.build_model(self.spec["model"]))
-        keys = jax.random.split(jax.random.key(self.spec["seed"]), self.chains)
+        spread = None if start is None else start.inverse_mass_matrix
+        one_by_one = self.method == "sequential"
+        self._chains = Chains(self.spec["kernel"], self.looked.model, one_by_one=one_by_one, inverse_mass_matrix=spread)
+        key = jax.random.key(self.spec["seed"])
+        keys = jax.random.split(key, self.chains) if self.chains > 1 else key[None]
         try:
-            state = self.kernel.init(keys, self.num_warmup, None, (), self.data)
+            state = self._chains.init(keys, self.num_warmup, None if start is None else start.positions, self.data)
         except (RuntimeError, ValueError) as error:
             if is_own(self.spec["model"]) and came_through(error):
                 raise
-            raise UserFault("user_code_error", f"NumPyro could not start the chains: {error}", "/model") from error
-        counters = {"step": jnp.zeros(self.chains, jnp.int32), "divergences": jnp.zeros(self.chains, jnp.int32)}
+            raise starting.explained(error, self.looked.model, self.data, self.spec["seed"]) from error
+        zeros = jnp.zeros(self.chains, jnp.int32)
+        told = jax.eval_shape(self._chains.statistics, state)
+        counters = {"step": zeros} | ({"divergences": zeros} if "diverging" in told else {})
+        counters |= {name: jnp.zeros(self.chains, jnp.float32) for name in AVERAGED if name in told}
         return {"kernel_state": state, "counters": counters}
 
     def _along_chains(self, leaf: Any) -> NamedSharding:
@@ -228,17 +265,18 @@ class McmcProgram:
         return apart(sections, count)
 
     def _loop(self, sections: Sections, count: jax.Array) -> tuple[Sections, PyTree, PyTree]:
-        """A loop of dynamic length that fills buffers of one block: (chains, block, …) for each site and statistic."""
+        """A loop of dynamic length that fills buffers: (chains, draws at once, …) for each site and statistic."""
         buffers = jax.tree.map(
-            lambda a: jnp.zeros((a.shape[0], self.block, *a.shape[1:]), a.dtype),
+            lambda a: jnp.zeros((a.shape[0], self._dispatch.most, *a.shape[1:]), a.dtype),
             jax.eval_shape(self._seen, sections["kernel_state"]),
         )
 
         def one(i: jax.Array, carry: PyTree) -> PyTree:
             state, counters, buffers = carry
-            state = self._sample(state)
-            buffers = jax.tree.map(lambda buffer, a: buffer.at[:, i].set(a), buffers, self._seen(state))
-            return state, self._counted(counters, state.diverging), buffers
+            state = self._chains.sample(state, self.data)
+            seen = self._seen(state)
+            buffers = jax.tree.map(lambda buffer, a: buffer.at[:, i].set(a), buffers, seen)
+            return state, self._counted(counters, seen[1]), buffers
 
         first = (sections["kernel_state"], sections["counters"], buffers)
         state, counters, (sites, statistics) = jax.lax.fori_loop(0, count, one, first)
@@ -246,25 +284,19 @@ class McmcProgram:
 
     def _seen(self, state: PyTree) -> tuple[PyTree, PyTree]:
         """What is kept of a transition: sites as the model has them, computed where NumPyro computes them, and statistics."""
-        sites = jax.vmap(self.kernel.postprocess_fn((), self.data))(state.z)
-        return sites, {name: getattr(state, name) for name in STATISTICS}
+        return self._chains.sites(state, self.data), self._chains.statistics(state)
 
-    def _sample(self, state: PyTree) -> PyTree:
-        if self.method == "vectorized":
-            return self.kernel.sample(state, (), self.data)
-
-        def alone(chain: PyTree) -> PyTree:
-            one = jax.tree.map(lambda a: a[None], chain)
-            return jax.tree.map(lambda a: a[0], self.kernel.sample(one, (), self.data))
-
-        return jax.lax.map(alone, state)
-
-    def _counted(self, counters: PyTree, diverging: jax.Array) -> PyTree:
-        sampling = counters["step"] >= self.num_warmup
-        return {"step": counters["step"] + 1, "divergences": counters["divergences"] + (sampling & diverging)}
+    def _counted(self, counters: PyTree, told: PyTree) -> PyTree:
+        step = counters["step"]
+        begins = (step % self.block == 0) | (step == self.num_warmup)
+        after = {"step": step + 1}
+        if "divergences" in counters:
+            after["divergences"] = counters["divergences"] + ((step >= self.num_warmup) & told["diverging"])
+        sums = {name: jnp.where(begins, 0, counters[name]) + told[name] for name in AVERAGED if name in counters}
+        return after | {name: value.astype(jnp.float32) for name, value in sums.items()}
 
     def _edge(self, step: int) -> int:
-        """Where the block from `step` ends: the next multiple of the block length, but at the latest warm-up's end or the job's."""
+        """Where a job is measured next: at a multiple of the block length, but at the latest at warm-up's end or the job's."""
         end = self.num_warmup if step < self.num_warmup else self.total
         return min((step // self.block + 1) * self.block, end)
 

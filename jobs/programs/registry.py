@@ -10,12 +10,14 @@ from jobs.programs.data import ALONE, Beside
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.mesh import Layout, build_mesh
 from jobs.programs.program import Program
+from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
 from jobs.spec import sharding
 
 PROGRAMS: Mapping[str, Callable[[dict[str, Any], Layout, Path | None, str | None, Beside], Program]] = {
     "train": TrainProgram,
     "mcmc": McmcProgram,
+    "svi": SviProgram,
 }
 
 

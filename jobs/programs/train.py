@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jobs.errors import UserFault
-from jobs.programs import autopsy, exporting
+from jobs.programs import autopsy, early, exporting
 from jobs.programs import data as datasets
 from jobs.programs.ensemble import TRIAL, Members, seeds, side_by_side
 from jobs.programs.evaluation import Evaluation
@@ -199,18 +199,8 @@ class TrainProgram:
 
         Looked at where the job is evaluated, or saved if it never is: at steps that do not depend on where it was resumed.
         """
-        stop = self.spec["stop"]
         looks_at = self.evaluates_at if self._evaluation.exists else self.saves_at
-        if stop["metric"] is None or not looks_at(step):
-            return None
-        sign = 1 if stop["mode"] == "min" else -1
-        values = [(at, sign * value) for at, value in outputs.series(stop["metric"]) if at <= step and looks_at(at)]
-        if not values:
-            return None
-        if stop["target"] is not None and values[-1][0] == step and values[-1][1] <= sign * stop["target"]:
-            return "target"
-        since = len(values) - 1 - min(range(len(values)), key=lambda i: values[i][1])
-        return "patience" if stop["patience"] is not None and since >= stop["patience"] else None
+        return early.stops(self.spec["stop"], step, outputs, looks_at)
 
     def companions(self, folder: Path) -> list[str]:
         """A character model's vocabulary."""

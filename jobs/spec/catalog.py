@@ -19,7 +19,9 @@ from jobs.spec.fit import Fitted, fit_members
 from jobs.spec.pointers import join, nearest, quoted
 from jobs.spec.strict import as_list, as_object
 
-SectionName = Literal["models", "layers", "losses", "optimizers", "schedules", "kernels", "distributions", "datasets"]
+SectionName = Literal[
+    "models", "layers", "losses", "optimizers", "schedules", "kernels", "distributions", "datasets", "guides", "inits", "reparams"
+]
 Entry = Mapping[str, Any]
 Named = dict[str, Any]
 """A `{"type": …, …arguments}` object of a spec."""
@@ -38,6 +40,9 @@ _SINGULAR = {
     "models": "model",
     "kernels": "kernel",
     "layers": "layer",
+    "guides": "guide",
+    "inits": "start",
+    "reparams": "reparameterisation",
 }
 _EXAMPLES = {
     "optimizers": "adamw",
@@ -45,13 +50,20 @@ _EXAMPLES = {
     "losses": "squared_error",
     "kernels": "NUTS",
     "layers": "Linear",
+    "guides": "AutoNormal",
+    "inits": "init_to_median",
+    "reparams": "LocScaleReparam",
 }
+BY_NAME = ("inits",)
+"""Sections whose entries may be given by their name alone."""
 REFERENCES: Mapping[str, tuple[SectionName, str | None]] = {
     "#/$defs/schedule": ("schedules", None),
     "#/$defs/optimizer": ("optimizers", None),
     "#/$defs/layer": ("layers", None),
     "#/$defs/cell": ("layers", "cell"),
     "#/$defs/rnn": ("layers", "rnn"),
+    "#/$defs/gradient_kernel": ("kernels", "gradient"),
+    "#/$defs/init": ("inits", None),
 }
 """Where what a `$ref` names is listed, and the role that it must have there."""
 
@@ -142,6 +154,7 @@ class _Fitting:
 
     def fit(self, section: SectionName, value: Any, pointer: str) -> Fitted:
         self.count.named += 1
+        value = {"type": value} if section in BY_NAME and isinstance(value, str) else value
         refused = self._refuse(section, value, pointer)
         if refused is not None:
             return Fitted(value, [refused])

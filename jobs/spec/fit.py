@@ -24,6 +24,8 @@ _NOUNS = {
     "#/$defs/layer": "a layer",
     "#/$defs/cell": "a recurrent cell, such as LSTMCell",
     "#/$defs/rnn": "a layer RNN",
+    "#/$defs/gradient_kernel": "a kernel HMC or NUTS",
+    "#/$defs/init": 'where to start, such as "init_to_median"',
 }
 LARGEST_NUMBER = 3.4e38
 """Arguments are computed with in float32."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
-from jobs.spec import classics, imports, mcmc_checks, models, train_checks
+from jobs.spec import classics, imports, mcmc_checks, models, svi_checks, train_checks
 from jobs.spec.binding import WEIGHT, Binding, bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
@@ -29,22 +29,29 @@ from jobs.spec.program.distributions import types_in
 from jobs.spec.program.document import read_program
 from jobs.spec.reading import read_fields
 from jobs.spec.remat import read_remat
+from jobs.spec.reparam import read_reparam
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
 from jobs.spec.strict import as_object
+from jobs.spec.svi import Svi
 from jobs.spec.text import bind_text, learns_from_text
 from jobs.spec.train import Train
 
-KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc}
+KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc, "svi": Svi}
 MOST_ISSUES = 256
 """A reply never grows far beyond the request that it answers."""
 
+UNSAID = ("inits",)
+"""Sections that need not be said of a worker: every one that has a kernel has all of its starts."""
 GIB = 2**30
 _NAMED: dict[str, tuple[tuple[str, SectionName], ...]] = {
     "train": (("model", "models"), ("optimizer", "optimizers"), ("loss", "losses")),
     "mcmc": (("model", "models"), ("kernel", "kernels")),
+    "svi": (("model", "models"), ("guide", "guides"), ("optimizer", "optimizers"), ("loss", "losses")),
 }
-_CHECKS: dict[str, tuple[Check, ...]] = {"train": train_checks.CHECKS, "mcmc": mcmc_checks.CHECKS}
-_WARNINGS: dict[str, tuple[Check, ...]] = {"train": train_checks.WARNINGS, "mcmc": mcmc_checks.WARNINGS}
+_RULES = {"train": train_checks, "mcmc": mcmc_checks, "svi": svi_checks}
+_CHECKS: dict[str, tuple[Check, ...]] = {kind: rules.CHECKS for kind, rules in _RULES.items()}
+_WARNINGS: dict[str, tuple[Check, ...]] = {kind: rules.WARNINGS for kind, rules in _RULES.items()}
+UNITS = {"train": "step", "svi": "step", "mcmc": "draw"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Spec:
     """A job description that can be accepted.
 
     Attributes:
-        kind: `train` or `mcmc`.
+        kind: `train`, `mcmc` or `svi`.
         document: as it was sent.
         resolved: the same with every field present and every default fixed: what a worker receives.
         name, metadata, priority: for people and the queue.
@@ -140,10 +147,10 @@ def _fit_to_catalog(draft: Draft) -> None:
     """Fit what names an entry of the catalog."""
     for name, section in _NAMED[draft.kind]:
         if draft.parts.get(name) is not None:
-            kind = draft.kind if section in ("models", "losses", "kernels") else None
+            kind = _serving(draft.kind, section)
             fitted = load().fit(section, draft.parts[name], f"/{name}", kind)
             draft.add(name, (fitted.value, fitted.issues))
-        elif name != "loss" and name in draft.parts:
+        elif (name != "loss" or draft.kind != "train") and name in draft.parts:
             draft.add(name, (None, [Issue(f"/{name}", "wrong_type", "must be an object, not null")]))
     if draft.has("model"):
         draft.parts["model"] = models.complete(draft.parts["model"])
@@ -160,6 +167,13 @@ def _read_program(draft: Draft) -> None:
             draft.parts.pop("model")
 
 
+def _serving(kind: str, section: str) -> str | None:
+    """The kind of job that an entry must serve. A model with a posterior serves whatever looks for one."""
+    if section not in ("models", "losses", "kernels", "guides"):
+        return None
+    return "mcmc" if section == "models" and kind == "svi" else kind
+
+
 def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> None:
     """What follows from the fields: the data's facts and binding, the objective, the mesh, the origin."""
     if draft.has("data"):
@@ -173,6 +187,9 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
         _settle_loss(draft)
     if draft.kind == "train" and "remat" in draft.parts:
         draft.add("remat", read_remat(draft.parts["remat"]))
+    if draft.parts.get("reparam") is not None:
+        draft.add("reparam", read_reparam(draft.parts["reparam"], draft.kind))
+    draft.parts["given"] = draft.given
     if draft.has("mesh", "resources"):
         draft.add("placement", place(draft.kind, draft.parts["mesh"], draft.parts["resources"]))
     _check_looks(draft)
@@ -193,7 +210,7 @@ def _check_looks(draft: Draft) -> None:
 
 def _total(draft: Draft) -> int | None:
     """Steps, or transitions of every chain; None where they are not sound."""
-    names = ("steps",) if draft.kind == "train" else ("num_warmup", "num_samples")
+    names = ("num_warmup", "num_samples") if draft.kind == "mcmc" else ("steps",)
     return sum(draft.parts[name] for name in names) if draft.has(*names) else None
 
 
@@ -214,7 +231,7 @@ def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
         weighted = draft.kind == "train" and WEIGHT not in names and (given or {}).get(WEIGHT) is not None
         level = draft.kind == "train" or not imports.is_own(model)
         draft.add("binding", bind([*names, WEIGHT] if weighted else names, given, data.builtin, facts, level=level))
-    if draft.kind == "mcmc" and draft.has("binding"):
+    if draft.kind != "train" and draft.has("binding"):
         draft.parts["model"] = classics.settle(model, draft.parts["binding"])
     if draft.has("eval_facts", "data"):
         draft.issues += faults_of_evaluation(draft.parts)
@@ -258,7 +275,7 @@ def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
     found: CheckpointFacts = draft.parts["origin"]
     issues = list(check_origin(draft.kind, wanted, found))
     draft.issues += issues
-    what = wanted.what or default_what(draft.kind)
+    what = wanted.what or default_what(draft.kind, found)
     draft.issues += check_part(wanted, what, found)
     for check in () if issues else _origin_checks(draft.kind, what, is_partial=wanted.is_partial):
         draft.issues += check.apply(draft.parts)
@@ -266,7 +283,9 @@ def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
 
 def _origin_checks(kind: str, what: str, *, is_partial: bool) -> tuple[Check, ...]:
     if kind == "mcmc":
-        return mcmc_checks.WHOLE_ORIGIN_CHECKS
+        return mcmc_checks.WHOLE_ORIGIN_CHECKS if what == "all" else mcmc_checks.WARM_ORIGIN_CHECKS
+    if kind == "svi":
+        return svi_checks.WHOLE_ORIGIN_CHECKS if what == "all" else svi_checks.WHOLE_ORIGIN_CHECKS[:2]
     if is_partial:
         return ()  # the models may differ in what is not taken; the shapes of what is are compared where they are known
     return train_checks.ORIGIN_CHECKS + (train_checks.WHOLE_ORIGIN_CHECKS if what == "all" else ())
@@ -299,7 +318,7 @@ def _finish(document: Any, draft: Draft) -> Spec:
         memory_bytes=None if gib is None else int(gib * GIB),
         needs=sorted(_needs(draft.kind, resolved)),
         total=total_of(resolved),
-        unit="step" if draft.kind == "train" else "draw",
+        unit=UNITS[draft.kind],
         warnings=warnings,
     )
 
@@ -317,4 +336,5 @@ def _named_entries(kind: str, resolved: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"distributions/{name}" for name in types_in(resolved["model"]["body"]))
     for name, section in _NAMED[kind]:
         for inner, value, _ in named(section, resolved[name], f"/{name}"):
-            yield f"{inner}/{value['type']}"
+            if inner not in UNSAID:
+                yield f"{inner}/{value['type']}"

@@ -23,6 +23,7 @@ class Mcmc(Envelope):
     model: Any = Field(description='a model of the catalog, such as {"type": "eight_schools"}')
     data: Data = Field(description='what was observed, such as {"builtin": "eight_schools"}')
     kernel: Any = Field(default={"type": "NUTS"}, description="How chains move.")
+    reparam: Any = Field(default=None, description="Other forms of sites: by name, or auto.")
     num_warmup: Annotated[int, Field(ge=0, le=MOST_DRAWS)] = Field(
         default=1000, description="Transitions of each chain to adapt in."
     )
@@ -32,7 +33,7 @@ class Mcmc(Envelope):
     num_chains: Annotated[int, Field(ge=1, le=MOST_CHAINS)] = Field(default=4, description="Chains in all.")
     thinning: Annotated[int, Field(ge=1, le=MOST_DRAWS)] = Field(default=1, description="Keep every so manyth draw.")
     chain_method: Literal["auto", "vectorized", "parallel", "sequential"] = Field(
-        default="auto", description="How the chains of a device run."
+        default="auto", description="How chains run that share a device: together, or one after another; auto chooses and says why."
     )
     checkpoint: McmcCheckpoint = Field(default=McmcCheckpoint(), description="When the job is saved.")
     stop: McmcStop = Field(default=McmcStop(), description="When the job ends early.")

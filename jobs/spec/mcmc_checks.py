@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.errors import Issue
 from jobs.spec import origin
+from jobs.spec.catalog import named
 from jobs.spec.classics import check_columns
 from jobs.spec.data import Data
 from jobs.spec.dataset import DatasetFacts
@@ -14,10 +15,17 @@ from jobs.spec.draft import Check
 from jobs.spec.imports import check_own_posterior
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import Debug, warn_of_debug
+from jobs.spec.origin import InitFrom
 from jobs.spec.pointers import join, quoted
 from jobs.spec.program.document import Program, discrete_sites
+from jobs.spec.stop import McmcStop
 
 Named = Mapping[str, Any]
+ENSEMBLES = ("AIES", "ESS")
+"""Kernels whose chains look at one another."""
+FEW_WALKERS = 10
+FROM_ORIGIN = "init_from"
+"""An inverse mass matrix that is taken from the guide to start from."""
 
 
 def _check_kind_of_data(data: Data, facts: DatasetFacts) -> Iterator[Issue]:
@@ -40,13 +48,13 @@ def _check_thinning(thinning: int, samples: int) -> Iterator[Issue]:
         yield Issue("/num_samples", "not_divisible", f"must divide by thinning, which is {thinning}")
 
 
-GRADIENT_FREE_OF_DISCRETE = ("MixedHMC", "DiscreteHMCGibbs", "HMCGibbs")
+MOVES_DISCRETE = ("MixedHMC", "DiscreteHMCGibbs", "DiscreteGibbs")
 """Kernels that move discrete sites too."""
 
 
-def _check_program(program: Program, kernel: Named) -> Iterator[Issue]:
+def check_program(program: Program, kernel: Named) -> Iterator[Issue]:
     """Sites that the kernel cannot move, and priors that leave a posterior without a finite mass."""
-    if kernel["type"] not in GRADIENT_FREE_OF_DISCRETE:
+    if kernel["type"] not in MOVES_DISCRETE:
         for name, pointer in discrete_sites(program.model):
             detail = f'"{name}" is discrete, and {kernel["type"]} moves real numbers only: sum it out, as MixtureSameFamily does'
             yield Issue(pointer, "discrete_latent", f"{detail}, or use a kernel such as DiscreteHMCGibbs")
@@ -61,14 +69,60 @@ def _warn_of_program(program: Program) -> Iterator[Issue]:
 
 
 def _check_kernel(kernel: Named) -> Iterator[Issue]:
-    if kernel["type"] == "HMC" and kernel["num_steps"] is None and kernel["trajectory_length"] is None:
-        yield Issue("/kernel/trajectory_length", "requires", "HMC needs num_steps or trajectory_length: set one of them")
+    for _, inner, pointer in named("kernels", dict(kernel), "/kernel"):
+        if inner["type"] == "HMC" and inner["num_steps"] is None and inner["trajectory_length"] is None:
+            yield Issue(f"{pointer}/trajectory_length", "requires", "HMC needs num_steps or trajectory_length: set one of them")
+    if kernel["type"] == "MixedHMC" and kernel["inner_kernel"]["type"] != "HMC":
+        yield Issue("/kernel/inner_kernel/type", "conflict", 'MixedHMC cuts a trajectory of fixed length into parts: use "HMC"')
+    elif kernel["type"] == "MixedHMC" and kernel["inner_kernel"]["trajectory_length"] is None:
+        detail = "MixedHMC cuts a trajectory of fixed length into parts: set it"
+        yield Issue("/kernel/inner_kernel/trajectory_length", "requires", detail)
+
+
+def _check_ensemble(kernel: Named, chains: int, method: str, placement: Placement) -> Iterator[Issue]:
+    if kernel["type"] not in ENSEMBLES:
+        return
+    if chains % 2:
+        yield Issue("/num_chains", "not_divisible", f"{kernel['type']} moves one half of its chains by the other: make it even")
+    if placement.axes.get("chains", 1) != 1:
+        detail = f"the chains of {kernel['type']} look at one another at every step: leave them on one device"
+        yield Issue("/mesh/axes", "conflict", detail)
+    if method == "sequential":
+        yield Issue("/chain_method", "conflict", f'the chains of {kernel["type"]} move together: use "auto" or "vectorized"')
+
+
+def _check_start(kernel: Named, origin: InitFrom | None) -> Iterator[Issue]:
+    for _, inner, pointer in named("kernels", dict(kernel), "/kernel"):
+        if inner.get("inverse_mass_matrix") == FROM_ORIGIN and origin is None:
+            detail = "takes the spread of a guide that init_from names: name an svi job there, or give numbers"
+            yield Issue(f"{pointer}/inverse_mass_matrix", "requires", detail)
+
+
+def _warn_of_ensemble(kernel: Named, chains: int) -> Iterator[Issue]:
+    if kernel["type"] in ENSEMBLES and chains < FEW_WALKERS:
+        detail = f"{kernel['type']} wants at least twice as many chains as the model has numbers, and {chains} are few: use more"
+        yield Issue("/num_chains", "few_chains", detail)
+
+
+def _warn_of_method(method: str, chains: int, placement: Placement) -> Iterator[Issue]:
+    if method == "parallel" and chains > 1 and placement.axes.get("chains", 1) == 1:
+        detail = 'all chains share one device, where they run together; set mesh.axes to {"chains": n} to spread them over devices'
+        yield Issue("/chain_method", "one_device", detail)
+
+
+def _check_min_draws(stop: McmcStop, samples: int, thinning: int) -> Iterator[Issue]:
+    if "min_draws" in stop.model_fields_set and stop.min_draws > samples // thinning:
+        detail = (
+            f"is more than the {samples // thinning} draws of each chain that there will be, so no rule ends the job: make it less"
+        )
+        yield Issue("/stop/min_draws", "out_of_range", detail)
 
 
 def _warn_of_kernel(kernel: Named) -> Iterator[Issue]:
-    if kernel["type"] == "HMC" and kernel["adapt_step_size"] and None not in (kernel["num_steps"], kernel["trajectory_length"]):
-        detail = "with both num_steps and trajectory_length the step size is fixed; set trajectory_length to null to adapt it"
-        yield Issue("/kernel/num_steps", "step_size_fixed", detail)
+    for _, inner, pointer in named("kernels", dict(kernel), "/kernel"):
+        if inner["type"] == "HMC" and inner["adapt_step_size"] and None not in (inner["num_steps"], inner["trajectory_length"]):
+            detail = "with both num_steps and trajectory_length the step size is fixed; set trajectory_length to null to adapt it"
+            yield Issue(f"{pointer}/num_steps", "step_size_fixed", detail)
 
 
 def _warn_of_debug(debug: Debug, warmup: int, samples: int) -> Iterator[Issue]:
@@ -80,21 +134,30 @@ def _warn_of_saves(checkpoint: Any, warmup: int, samples: int) -> Iterator[Issue
         yield Issue("/checkpoint/every_draws", "never_reached", "is more than all draws, so the job is saved at its end alone")
 
 
-CHECKS: tuple[Check, ...] = (
+DATA_CHECKS: tuple[Check, ...] = (
     Check(("data", "facts"), _check_kind_of_data),
     Check(("model",), check_own_posterior),
     Check(("model", "binding"), check_columns),
+)
+CHECKS: tuple[Check, ...] = (
+    *DATA_CHECKS,
     Check(("num_chains", "placement"), _check_chains),
     Check(("thinning", "num_samples"), _check_thinning),
     Check(("kernel",), _check_kernel),
-    Check(("program", "kernel"), _check_program),
+    Check(("program", "kernel"), check_program),
+    Check(("kernel", "num_chains", "chain_method", "placement"), _check_ensemble),
+    Check(("kernel", "init_from"), _check_start),
+    Check(("stop", "num_samples", "thinning"), _check_min_draws),
 )
 WARNINGS: tuple[Check, ...] = (
     Check(("debug", "num_warmup", "num_samples"), _warn_of_debug),
     Check(("kernel",), _warn_of_kernel),
     Check(("program",), _warn_of_program),
+    Check(("kernel", "num_chains"), _warn_of_ensemble),
+    Check(("chain_method", "num_chains", "placement"), _warn_of_method),
     Check(("checkpoint", "num_warmup", "num_samples"), _warn_of_saves),
 )
+WARM_ORIGIN_CHECKS: tuple[Check, ...] = (Check(("model", "origin"), origin.check_same_model),)
 WHOLE_ORIGIN_CHECKS: tuple[Check, ...] = (
     Check(("model", "origin"), origin.check_same_model),
     Check(("num_chains", "num_warmup", "thinning", "origin"), origin.check_same_chains),

@@ -18,10 +18,11 @@ from jobs.spec.strict import Document, Name
 
 OPEN = -1
 """The size of an axis that takes what a worker has."""
-AXES: dict[str, tuple[str, ...]] = {"train": ("data", "model"), "mcmc": ("chains",)}
+AXES: dict[str, tuple[str, ...]] = {"train": ("data", "model"), "mcmc": ("chains",), "svi": ("data",)}
 _MEANING = {
     "train": '"data" carries the batch, "model" the tensor-parallel dimensions',
     "mcmc": '"chains" carries the chains',
+    "svi": "a guide is fitted on one device",
 }
 
 
@@ -103,8 +104,8 @@ def divisor(resolved: Mapping[str, Any]) -> int:
     name = next((name for name, size in axes.items() if size == OPEN), None)
     if name is None:
         return 0
-    if resolved["kind"] == "mcmc":
-        return resolved["num_chains"]
+    if resolved["kind"] != "train":
+        return resolved.get("num_chains", 1)
     rules = sharding.rules(resolved["mesh"]["sharding"], resolved["mesh"]["rules"], axes)
     batch = resolved["data"]["batch_size"] // resolved["grad_accumulation"]
     sizes = [("batch", batch), *((axis, size) for axis, size, _ in models.logical_sizes(resolved["model"]))]
@@ -151,7 +152,7 @@ def _default_axes(kind: str, preset: str | None, devices: int | None) -> dict[st
 
 
 def _default_preset(kind: str, axes: Mapping[str, int]) -> str:
-    if kind == "mcmc":
+    if kind != "train":
         return "replicated"
     return "tp" if "model" in axes else "dp"
 
@@ -167,7 +168,7 @@ def _faults_of_axes(kind: str, axes: Mapping[str, int]) -> Iterator[Issue]:
 
 
 def _faults_of_preset(kind: str, preset: str, axes: Mapping[str, int]) -> Iterator[Issue]:
-    if kind == "mcmc":
+    if kind != "train":
         if preset != "replicated":
             detail = 'a sampler has no parameters to spread: use "replicated"; the mesh axis "chains" spreads its chains'
             yield Issue("/mesh/sharding", "conflict", detail)
@@ -181,7 +182,7 @@ def _faults_of_preset(kind: str, preset: str, axes: Mapping[str, int]) -> Iterat
 def _faults_of_rules(kind: str, overrides: Mapping[str, str | None], axes: Mapping[str, int]) -> Iterator[Issue]:
     for logical, axis in overrides.items():
         pointer = join("/mesh/rules", logical)
-        if kind == "mcmc":
+        if kind != "train":
             yield Issue(pointer, "conflict", "a sampler has no logical axes to place; leave rules out")
         elif logical not in sharding.LOGICAL_AXES:
             detail = f"unknown logical axis {quoted(logical)}; {nearest(logical, sharding.LOGICAL_AXES)}"

@@ -52,7 +52,7 @@ class Debug(Document):
 
 def resolve_precision(kind: str, precision: Precision) -> dict[str, str | bool]:
     """The number formats of a job, none left open."""
-    usual = "float64" if kind == "mcmc" and precision.x64 else "float32"
+    usual = "float64" if kind != "train" and precision.x64 else "float32"
     params = precision.params or usual
     sums = precision.accumulation or ("float64" if params == "float64" else "float32")
     formats = {"params": params, "compute": precision.compute or params, "accumulation": sums}
@@ -83,6 +83,6 @@ def check_precision(kind: str, precision: Precision) -> Iterator[Issue]:
         pointer = f"/precision/{name}"
         if dtype == "float64" and not precision.x64:
             yield Issue(pointer, "requires", "float64 needs precision.x64: set it to true, or use float32")
-        elif kind == "mcmc" and dtype not in (None, "float64" if precision.x64 else "float32"):
+        elif kind != "train" and dtype not in (None, "float64" if precision.x64 else "float32"):
             only = "float64 with precision.x64" if precision.x64 else "float32, or in float64 with precision.x64"
             yield Issue(pointer, "conflict", f"a sampler computes in {only}; leave this field out")

@@ -80,9 +80,13 @@ _FREE = {"dropout", "attention"}
 """Arguments of a model that do not change the shape of its parameters."""
 
 
-def default_what(kind: str) -> str:
+def default_what(kind: str, found: CheckpointFacts) -> str:
     """What a job takes from a checkpoint where it does not say."""
-    return "params" if kind == "train" else "all"
+    return "params" if kind == "train" or (kind, found.resolved_spec.get("kind")) in WARM_STARTS else "all"
+
+
+WARM_STARTS = {("mcmc", "svi")}
+"""Kinds of job, and of the job that they may start from although it is of another kind."""
 
 
 def find_origin(origin: InitFrom, find: FindCheckpoint) -> tuple[CheckpointFacts | None, list[Issue]]:
@@ -105,7 +109,12 @@ def find_origin(origin: InitFrom, find: FindCheckpoint) -> tuple[CheckpointFacts
 
 def check_origin(kind: str, origin: InitFrom, found: CheckpointFacts) -> Iterator[Issue]:
     """Faults between a job and where it starts from that can be told from their kinds."""
-    if found.resolved_spec.get("kind") != kind:
+    origin_kind = found.resolved_spec.get("kind")
+    if (kind, origin_kind) in WARM_STARTS:
+        if origin.what == "all":
+            detail = 'chains do not go on where a guide was fitted; use "params", which draws their starts from it'
+            yield Issue("/init_from/what", "conflict", detail)
+    elif origin_kind != kind:
         yield Issue("/init_from/job", "incompatible", f"that job is not a {kind} job; name one that is")
     elif kind == "mcmc" and origin.what == "params":
         yield Issue(
@@ -172,6 +181,14 @@ def check_same_length(steps: int, found: CheckpointFacts) -> Iterator[Issue]:
             f"must be at least {found.step}: steps count from the first job's start, and the checkpoint is at step {found.step}"
         )
         yield Issue("/steps", "out_of_range", detail)
+
+
+def check_same_guide(guide: dict[str, Any], found: CheckpointFacts) -> Iterator[Issue]:
+    """Whether the guide is of the form that was saved."""
+    saved: dict[str, Any] = found.resolved_spec.get("guide", {})
+    for name, value in guide.items():
+        if name not in ("init_loc_fn", "init_scale") and value != saved.get(name):
+            yield Issue(f"/guide/{name}", "incompatible", f"must be as in the job in init_from: {_short(saved.get(name))}")
 
 
 def check_same_chains(num_chains: int, num_warmup: int, thinning: int, found: CheckpointFacts) -> Iterator[Issue]:

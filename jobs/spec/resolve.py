@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jobs.errors import Issue
@@ -26,7 +26,7 @@ Resolved = dict[str, Any]
 
 def resolve(draft: Draft) -> Resolved:
     """The resolved spec of a draft without issues."""
-    own = _train(draft.parts, draft.given) if draft.kind == "train" else _mcmc(draft.parts)
+    own = _OWN[draft.kind](draft.parts, draft.given)
     return {"kind": draft.kind, "spec_version": SPEC_VERSION, **_common(draft.kind, draft.parts), **own}
 
 
@@ -41,7 +41,7 @@ def warn_of_resolved(resolved: Mapping[str, Any]) -> Iterator[Issue]:
 
 def total_of(resolved: Mapping[str, Any]) -> int:
     """Steps, or transitions of every chain, after which a job is done."""
-    return resolved["steps"] if resolved["kind"] == "train" else resolved["num_warmup"] + resolved["num_samples"]
+    return resolved["num_warmup"] + resolved["num_samples"] if resolved["kind"] == "mcmc" else resolved["steps"]
 
 
 def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
@@ -75,8 +75,8 @@ def _train(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
     }
 
 
-def _mcmc(parts: Mapping[str, Any]) -> Resolved:
-    plain = ("model", "kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method")
+def _mcmc(parts: Mapping[str, Any], _given: frozenset[str]) -> Resolved:
+    plain = ("model", "kernel", "reparam", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method")
     checkpoint: McmcCheckpoint = parts["checkpoint"]
     # A block's buffers are as long as it is, so it is never longer than the run.
     every = min(checkpoint.every_draws, parts["num_warmup"] + parts["num_samples"])
@@ -87,6 +87,23 @@ def _mcmc(parts: Mapping[str, Any]) -> Resolved:
         "stop": parts["stop"].model_dump(),
         "outputs": parts["outputs"].model_dump(),
     }
+
+
+def _svi(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
+    checkpoint = _train_checkpoint(parts["checkpoint"], parts["steps"])
+    plain = ("model", "guide", "optimizer", "loss", "reparam", "steps", "num_samples", "eval_particles", "log_every")
+    usual = checkpoint["every_steps"] or _tenth(parts["steps"])
+    return {
+        **{name: parts[name] for name in plain},
+        "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
+        "eval_every": parts["eval_every"] if "eval_every" in given else usual,
+        "checkpoint": checkpoint,
+        "stop": parts["stop"].model_dump(),
+        "outputs": parts["outputs"].model_dump(),
+    }
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Any], frozenset[str]], Resolved]] = {"train": _train, "mcmc": _mcmc, "svi": _svi}
 
 
 def _train_checkpoint(checkpoint: TrainCheckpoint, steps: int) -> Resolved:
@@ -125,7 +142,7 @@ def _origin(kind: str, parts: Mapping[str, Any]) -> Resolved | None:
     return {
         "job": origin.job,
         "step": parts["origin"].step,
-        "what": origin.what or default_what(kind),
+        "what": origin.what or default_what(kind, parts["origin"]),
         "include": None if origin.include is None else list(origin.include),
         "exclude": list(origin.exclude),
     }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from jobs.spec.catalog import REFERENCES, Entry, SectionName, load
+from jobs.spec.catalog import BY_NAME, REFERENCES, Entry, SectionName, load
 from jobs.spec.job import KINDS
 from jobs.spec.program import schema as program_schema
+from jobs.spec.reparam import AUTO, MOST_SITES
 from jobs.spec.strict import as_list, as_object
 
 Schema = dict[str, Any]
@@ -16,14 +17,18 @@ LOCAL = "#/$defs/"
 _SECTIONS: dict[str, tuple[SectionName, str | None]] = {
     "train_model": ("models", "train"),
     "mcmc_model": ("models", "mcmc"),
-    "loss": ("losses", None),
+    "loss": ("losses", "train"),
+    "objective": ("losses", "svi"),
+    "guide": ("guides", None),
+    "reparam": ("reparams", None),
     "kernel": ("kernels", None),
     **{reference.removeprefix(LOCAL): (section, role) for reference, (section, role) in REFERENCES.items()},
 }
 """What may stand in a place: a section of the catalog, and the kind of job or the role that its entries must be for."""
 _NAMED = {
     "train": {"model": "train_model", "loss": "loss", "optimizer": "optimizer"},
-    "mcmc": {"model": "mcmc_model", "kernel": "kernel"},
+    "mcmc": {"model": "mcmc_model", "kernel": "kernel", "reparam": "reparams"},
+    "svi": {"model": "mcmc_model", "guide": "guide", "optimizer": "optimizer", "loss": "objective", "reparam": "reparams"},
 }
 """The fields that are fitted to the catalog; pydantic takes them as they come."""
 
@@ -38,6 +43,8 @@ def job_schema(definitions: str = LOCAL) -> Schema:
     there, a batch that a mesh axis does not divide.
     """
     shared: Schema = {name: _any_of(section, kind) for name, (section, kind) in _SECTIONS.items()}
+    by_site: Schema = {"type": "object", "additionalProperties": {"$ref": LOCAL + "reparam"}, "maxProperties": MOST_SITES}
+    shared["reparams"] = {"anyOf": [{"enum": [AUTO]}, by_site]}
     for section in dict.fromkeys(section for section, _ in _SECTIONS.values()):
         shared |= {_definition(section, name): _object(entry) for name, entry in load().sections[section].items()}
     shared |= program_schema.definitions()
@@ -68,8 +75,9 @@ def _of_kind(name: str, shared: Schema) -> Schema:
 def _any_of(section: SectionName, kind: str | None) -> Schema:
     """One of a section's entries. Each has a definition of its own: in one piece, generators of test data give a long list up."""
     entries = load().sections[section]
+    by_name: list[Schema] = [{"enum": list(entries)}] if section in BY_NAME else []
     names = [name for name, entry in entries.items() if kind is None or kind in (*entry.get("kinds", ()), entry.get("role"))]
-    return {"anyOf": [{"$ref": LOCAL + _definition(section, name)} for name in names]}
+    return {"anyOf": [*by_name, *({"$ref": LOCAL + _definition(section, name)} for name in names)]}
 
 
 def _definition(section: str, name: str) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from jobs.errors import Issue
 from jobs.spec.checkpoint import Metric
 from jobs.spec.pointers import listed, quoted
-from jobs.spec.strict import Document
+from jobs.spec.strict import Document, as_object
+
+MOST_QUANTITIES = 1000
+MOST_ERROR = 1e30
 
 SAMPLED = ("r_hat/max", "ess_bulk/min", "ess_tail/min", "divergences")
 """Metrics of a sampling job that have one value at a step."""
@@ -30,14 +35,51 @@ class TrainStop(Document):
     )
 
 
+_MCSE_SCHEMA: JsonDict = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}, "minProperties": 1},
+        {"type": "null"},
+    ]
+}
+
+
+def _check_mcse(value: Any) -> Any:
+    by_name = as_object(value)
+    numbers = list(by_name.values()) if by_name else [value]
+    if value is not None and not all(_is_positive(number) for number in numbers):
+        detail = 'must be a number above 0 (relative to each deviation), numbers by quantity such as {"mu": 0.1}, or null'
+        raise PydanticCustomError("wrong_type", detail)
+    if by_name and (len(by_name) > MOST_QUANTITIES or any(not 0 < len(name) <= 200 or "\x00" in name for name in by_name)):
+        raise PydanticCustomError("out_of_range", "must name at most 1000 quantities, each by 1 to 200 characters")
+    return value if by_name is None else {name: float(number) for name, number in by_name.items()}
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST_ERROR
+
+
 class McmcStop(Document):
-    """When sampling ends early: once every target is met. Looked at whenever the job is saved."""
+    """When sampling ends early: once every target is met, or its time is up. Looked at every `checkpoint.every_draws` draws."""
 
     min_ess_bulk: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
         default=None, description="Effective sample size that every quantity must reach."
     )
+    min_ess_tail: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
+        default=None, description="Effective sample size in the tails that every quantity must reach."
+    )
     max_r_hat: Annotated[float, Field(gt=1, le=100, allow_inf_nan=False)] | None = Field(
         default=None, description="R-hat that no quantity may exceed."
+    )
+    max_mcse: Annotated[Any, AfterValidator(_check_mcse), WithJsonSchema(_MCSE_SCHEMA)] = Field(
+        default=None,
+        description="Monte Carlo standard error of means: one number in standard deviations, or numbers by quantity.",
+    )
+    max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
+        default=None, description="Running time after which what has been drawn is enough."
+    )
+    min_draws: Annotated[int, Field(ge=4, le=10**9)] = Field(
+        default=100, description="Draws of each chain before any of these rules may end the job."
     )
 
 

@@ -25,7 +25,7 @@ router = APIRouter(route_class=TransactionRoute, tags=["operation"])
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
-KINDS = ("train", "mcmc")
+KINDS = ("train", "mcmc", "svi")
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

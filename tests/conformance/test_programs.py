@@ -29,6 +29,8 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "eight schools on one device": (specs.schools(), None),
     "eight schools on (4)": (specs.on_mesh(specs.schools(), chains=4), None),
     "many blocks of warm-up": (specs.schools(num_warmup=95, num_samples=40, checkpoint={"every_draws": 10}), None),
+    "a guide": (specs.fitted(guide={"type": "AutoMultivariateNormal"}), None),
+    "Barker's proposals on (2)": (specs.on_mesh(specs.schools(kernel={"type": "BarkerMH"}), chains=2), None),
     "regression on (2)": (specs.on_mesh(specs.line(), chains=2), None),
 }
 

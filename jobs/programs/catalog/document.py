@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.programs.catalog import distributions, from_flax, from_numpyro, from_optax, ours
+from jobs.programs.catalog import distributions, from_flax, from_optax, inference, ours
 from jobs.programs.catalog.entries import Section
 
 
@@ -15,15 +15,21 @@ def build() -> dict[str, Any]:
     optimizers.entries["chain"] = ours.chain()
     losses.entries["next_token"] = ours.next_token()
     losses.entries["import"] = ours.own_loss()
+    objectives = inference.objectives()
+    losses.entries |= objectives.entries
+    losses.excluded |= objectives.excluded
     sections = {
         "models": Section(ours.models()),
         "layers": from_flax.layers(),
         "losses": losses.sorted(),
         "optimizers": optimizers.sorted(),
         "schedules": from_optax.schedules(),
-        "kernels": from_numpyro.kernels(),
+        "kernels": inference.kernels(),
         "distributions": distributions.distributions(),
         "datasets": Section(ours.datasets()),
+        "guides": inference.guides(),
+        "inits": inference.inits(),
+        "reparams": inference.reparams(),
     }
     entries = {name: section.entries for name, section in sections.items()}
     return {"sections": entries, "excluded": {name: section.excluded for name, section in sections.items() if section.excluded}}

@@ -74,7 +74,7 @@ def _jitted(spec: dict[str, Any], found: Findings) -> Verdict:
     if spec["debug"]["nans"]:
         return "warn", "debug.nans is on: the step is compiled, but its buffers are not reused and every result is checked"
     how = f"compiled here in {found.compiled.seconds:.3g} s" if found.compiled else "compiled ahead of the first step"
-    what = "a step" if spec["kind"] == "train" else "a block of transitions"
+    what = "a block of transitions" if spec["kind"] == "mcmc" else "a step"
     return "pass", f"{what} is one executable under jax.jit, {how}, with the state donated"
 
 
@@ -88,7 +88,7 @@ def _static(spec: dict[str, Any]) -> Verdict:
 def _saves(spec: dict[str, Any]) -> Verdict:
     saving = spec["checkpoint"]
     every, seconds = saving.get("every_steps") or saving.get("every_draws"), saving.get("every_seconds")
-    unit = "steps" if spec["kind"] == "train" else "draws"
+    unit = "draws" if spec["kind"] == "mcmc" else "steps"
     rules = [f"every {number:g} {what}" for number, what in ((every, unit), (seconds, "seconds")) if number is not None]
     if not rules:
         return "warn", "only the last state is saved: a crash loses the whole run"
@@ -96,7 +96,7 @@ def _saves(spec: dict[str, Any]) -> Verdict:
 
 
 def _clips(spec: dict[str, Any]) -> Verdict:
-    if spec["kind"] != "train":
+    if "optimizer" not in spec:
         return "n/a", "a sampler has no gradient to clip; step size and divergences are adapted and told"
     found = [pointer for _, value, pointer in named("optimizers", spec["optimizer"], "/optimizer") if value["type"] in CLIPPING]
     if not found:

@@ -19,6 +19,7 @@ from jobs.programs.preflight.compiling import Limit
 from jobs.programs.program import Program
 from jobs.programs.purity import program_warnings
 from jobs.programs.registry import build_program
+from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
 
 MOST_NOTICES = 20
@@ -116,6 +117,8 @@ def _impure(subject: Subject, program: Program) -> list[Notice]:
 def _shapes(subject: Subject, program: Program, watch: Stopwatch) -> dict[str, Any]:
     if isinstance(program, McmcProgram):
         return {"sampling": watch.time("sites", lambda: sampling.sampling(program, subject.host_bytes, subject.disk_bytes))}
+    if isinstance(program, SviProgram):
+        return watch.time("trace", lambda: shapes.fitting(program))
     if isinstance(program, TrainProgram):
         return watch.time("trace", lambda: shapes.training(program))
     return {}

@@ -9,6 +9,7 @@ from jobs.preflight import Findings, Notice
 from jobs.programs.preflight.sampling import too_large
 from jobs.programs.preflight.unsharded import unsharded
 from jobs.spec.catalog import named
+from jobs.spec.resolve import total_of
 
 LARGE_PARAMETERS = 50_000_000
 """Parameters from which on activations are worth computing again and memory is worth weighing."""
@@ -80,8 +81,8 @@ def _remat(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:
 def _saves(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:
     saving = spec["checkpoint"]
     every = saving.get("every_steps") or saving.get("every_draws")
-    total = spec["steps"] if spec["kind"] == "train" else spec["num_warmup"] + spec["num_samples"]
-    pointer = "/checkpoint/every_steps" if spec["kind"] == "train" else "/checkpoint/every_draws"
+    total = total_of(spec)
+    pointer = "/checkpoint/every_draws" if spec["kind"] == "mcmc" else "/checkpoint/every_steps"
     if saving.get("every_seconds") is not None:
         return
     if every is None or every >= total > MANY_STEPS_LOST:

@@ -14,6 +14,7 @@ from jobs.programs.flops import FORMULA
 from jobs.programs.optimizers import learning_rates
 from jobs.programs.preflight.placing import on_device, size_of
 from jobs.programs.program import flatten
+from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
 from jobs.programs.update import MOVING
 
@@ -38,6 +39,13 @@ def training(program: TrainProgram) -> dict[str, Any]:
         "learning_rate": curve(program),
         "data": data_facts(program),
     }
+
+
+def fitting(program: SviProgram) -> dict[str, Any]:
+    """The parts of the findings that a job has at level `shapes` which fits a guide: its parameters."""
+    arrays = [_array(path, leaf, None) for path, leaf in sorted(flatten(program.abstract()["params"]).items())]
+    count, size = sum(math.prod(array.shape) for array in arrays), sum(array.bytes for array in arrays)
+    return {"parameters": arrays, "total_parameters": Total(count=count, bytes=size, bytes_per_device=size)}
 
 
 def table(program: TrainProgram) -> list[Array]:

@@ -12,6 +12,7 @@ from jax._src.source_info_util import user_frame  # no public way to the user's 
 
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.program import Program, flatten, is_key
+from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
 from jobs.programs.update import MOVING
 
@@ -57,6 +58,9 @@ def _jaxpr(program: Program) -> Any:
     if isinstance(program, McmcProgram):
         with jax.set_mesh(program.layout.mesh):
             return jax.make_jaxpr(lambda state: program.transition(state))(program.abstract()["kernel_state"])  # noqa: PLW0108
+    if isinstance(program, SviProgram):
+        with jax.set_mesh(program.layout.mesh):
+            return jax.make_jaxpr(lambda sections: program.transition(sections))(program.abstract())  # noqa: PLW0108
     raise TypeError(type(program).__name__)
 
 

@@ -141,6 +141,18 @@ def schools() -> dict[str, Any]:
     }
 
 
+def fitted() -> dict[str, Any]:
+    """A guide fitted to the same posterior."""
+    return {
+        "kind": "svi",
+        "model": {"type": "eight_schools"},
+        "data": {"builtin": "eight_schools"},
+        "guide": {"type": "AutoNormal"},
+        "optimizer": {"type": "adam", "learning_rate": 0.01},
+        "steps": 1000,
+    }
+
+
 def text() -> dict[str, Any]:
     """A language model in as few words as possible."""
     return {

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from jobs.programs.catalog.document import build, render
-from jobs.spec.catalog import load, named
+from jobs.spec.catalog import REFERENCES, load, named
 from jobs.spec.schema import arguments_schema, job_schema
 
 ENTRIES = [(section, name) for section, entries in load().sections.items() for name in entries]
@@ -33,6 +33,9 @@ def test_sections_are_those_of_the_api():
         "kernels",
         "distributions",
         "datasets",
+        "guides",
+        "inits",
+        "reparams",
     ]
 
 
@@ -60,7 +63,14 @@ def test_sections_are_those_of_the_api():
             },
         ),
         ("schedules", 14, {"warmup_cosine_decay_schedule", "cosine_decay_schedule", "join_schedules"}),
-        ("kernels", 2, {"NUTS", "HMC"}),
+        (
+            "kernels",
+            10,
+            {"NUTS", "HMC", "BarkerMH", "SA", "ESS", "AIES", "HMCECS", "MixedHMC", "DiscreteHMCGibbs"},
+        ),
+        ("guides", 11, {"AutoNormal", "AutoDelta", "AutoLaplaceApproximation", "AutoBNAFNormal", "AutoIAFNormal"}),
+        ("inits", 6, {"init_to_uniform", "init_to_median", "init_to_value"}),
+        ("reparams", 6, {"LocScaleReparam", "TransformReparam"}),
         ("distributions", 70, {"Normal", "HalfCauchy", "Gamma", "StudentT"}),
         ("datasets", 3, {"eight_schools", "line", "spirals"}),
     ],
@@ -92,7 +102,9 @@ def test_every_default_fits_its_own_schema(section, name):
     validator = jsonschema.Draft202012Validator
     for argument, schema in load().entry(section, name)["schema"]["properties"].items():
         options = [option for option in schema.get("anyOf", [schema]) if "$ref" not in option]
-        if isinstance(schema.get("default"), dict):
+        if schema.get("$ref") in REFERENCES and "default" in schema:
+            assert load().fit(REFERENCES[schema["$ref"]][0], schema["default"], "").value == schema["default"]
+        elif isinstance(schema.get("default"), dict) and "type" in schema["default"]:
             assert load().fit("optimizers", schema["default"], "").value == schema["default"]
         elif "default" in schema and options:
             assert any(validator(option).is_valid(schema["default"]) for option in options), argument

@@ -7,22 +7,24 @@ import json
 import pytest
 
 from jobs.spec.builtin import columns
-from tests.jobs.spec.documents import GONE, edited, faults, language, network, read, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, edited, faults, fitted, language, network, read, regression, schools, table, text
 
-EVERY = [language, schools, text, table, network, regression]
+EVERY = [language, schools, text, table, network, regression, fitted]
 COMMON = {
     "kind", "spec_version", "name", "metadata", "priority", "model", "data", "mesh", "precision", "seed", "checkpoint", "stop",
     "debug", "profile", "init_from", "resources", "retries", "timeout_seconds",
 }  # fmt: skip
 TRAIN = COMMON | {"loss", "optimizer", "grad_accumulation", "remat", "offload", "steps", "eval_every", "log_every",
                   "ema", "ensemble", "export", "metrics"}  # fmt: skip
-MCMC = COMMON | {"kernel", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method", "outputs"}
+SVI = COMMON | {"guide", "optimizer", "loss", "reparam", "steps", "num_samples", "eval_every", "eval_particles", "log_every",
+               "outputs"}  # fmt: skip
+MCMC = COMMON | {"kernel", "reparam", "num_warmup", "num_samples", "num_chains", "thinning", "chain_method", "outputs"}
 
 
 @pytest.mark.parametrize("document", EVERY)
 def test_the_resolved_spec_has_every_field(document):
     resolved = read(document()).resolved
-    assert set(resolved) == (TRAIN if resolved["kind"] == "train" else MCMC)
+    assert set(resolved) == {"train": TRAIN, "mcmc": MCMC, "svi": SVI}[resolved["kind"]]
 
 
 @pytest.mark.parametrize("document", EVERY)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.spec.documents import GONE, documents, edited, faults, language, network, own, regression, schools, table, text
+from tests.jobs.spec.documents import (
+    GONE,
+    documents,
+    edited,
+    faults,
+    fitted,
+    language,
+    network,
+    own,
+    regression,
+    schools,
+    table,
+    text,
+)
 
 CHAIN_OF_NINE: dict = {"type": "identity"}
 for _ in range(9):
@@ -30,8 +43,8 @@ RESHAPE = {"type": "reshape", "shape": [3, -1]}
 # (document, changes, [(pointer, code), …], part of the message)
 WRONG = [
     # the document as a whole
-    (text, {"/kind": GONE}, [("/kind", "missing")], '"train" or "mcmc"'),
-    (text, {"/kind": "svi"}, [("/kind", "unknown_value")], '"mcmc" or "train"'),
+    (text, {"/kind": GONE}, [("/kind", "missing")], '"train", "mcmc" or "svi"'),
+    (text, {"/kind": "vi"}, [("/kind", "unknown_value")], '"svi"'),
     (text, {"/kind": ["train"]}, [("/kind", "unknown_value")], "must be"),
     (text, {"/model": GONE}, [("/model", "missing")], "a model of the catalog"),
     (text, {"/steps": GONE, "/optimizer": GONE}, [("/optimizer", "missing"), ("/steps", "missing")], "such as 1000"),
@@ -466,7 +479,56 @@ WRONG = [
     (schools, {"/thinning": 3}, [("/num_samples", "not_divisible")], "thinning, which is 3"),
     (schools, {"/thinning": 0}, [("/thinning", "out_of_range")], "at least 1"),
     (schools, {"/kernel/type": "NUT"}, [("/kernel/type", "unknown_type")], '"NUTS"'),
-    (schools, {"/kernel/type": "HMCECS", "/kernel/max_tree_depth": GONE}, [("/kernel/type", "unknown_type")], "not built into"),
+    (schools, {"/kernel": {"type": "HMCGibbs"}}, [("/kernel/type", "unknown_type")], "needs gibbs_fn"),
+    (schools, {"/kernel": {"type": "HMCECS"}}, [("/kernel/inner_kernel", "missing")], "a kernel HMC or NUTS"),
+    (
+        schools,
+        {"/kernel": {"type": "HMCECS", "inner_kernel": {"type": "SA"}}},
+        [("/kernel/inner_kernel/type", "unknown_type")],
+        "HMC",
+    ),
+    (
+        schools,
+        {"/kernel": {"type": "MixedHMC", "inner_kernel": {"type": "NUTS"}}},
+        [("/kernel/inner_kernel/type", "conflict")],
+        "fixed length",
+    ),
+    (schools, {"/kernel": {"type": "AIES"}, "/mesh": {}, "/num_chains": 5}, [("/num_chains", "not_divisible")], "make it even"),
+    (schools, {"/kernel": {"type": "ESS"}}, [("/mesh/axes", "conflict")], "on one device"),
+    (
+        schools,
+        {"/kernel": {"type": "ESS"}, "/mesh": {}, "/chain_method": "sequential"},
+        [("/chain_method", "conflict")],
+        "move together",
+    ),
+    (schools, {"/kernel": {"type": "AIES", "moves": {"Jump": 1.0}}}, [("/kernel/moves", "unknown_field")], "StretchMove"),
+    (schools, {"/kernel/init_strategy": "init_to_mode"}, [("/kernel/init_strategy/type", "unknown_type")], "init_to_mean"),
+    (
+        schools,
+        {"/kernel/init_strategy": {"type": "init_to_value", "values": {"mu": "a"}}},
+        [("/kernel/init_strategy/values/mu", "wrong_type")],
+        "a number",
+    ),
+    (schools, {"/kernel/dense_mass": [["mu"], [3]]}, [("/kernel/dense_mass/1/0", "wrong_type")], "a string"),
+    (schools, {"/kernel/max_tree_depth": [5]}, [("/kernel/max_tree_depth", "out_of_range")], "2 items"),
+    (schools, {"/kernel/inverse_mass_matrix": "init_from"}, [("/kernel/inverse_mass_matrix", "requires")], "init_from"),
+    (schools, {"/reparam": "yes"}, [("/reparam", "wrong_type")], '"auto"'),
+    (schools, {"/reparam": {"theta": {"type": "LocScale"}}}, [("/reparam/theta/type", "unknown_type")], "LocScaleReparam"),
+    (schools, {"/reparam": {"theta": {"type": "LocScaleReparam"}}}, [("/reparam/theta/centered", "requires")], "a number"),
+    (schools, {"/reparam": {"theta": {"type": "ExplicitReparam"}}}, [("/reparam/theta/type", "unknown_type")], "needs transform"),
+    (schools, {"/stop/max_mcse": 0}, [("/stop/max_mcse", "wrong_type")], "above 0"),
+    (schools, {"/stop/max_mcse": {"mu": "a"}}, [("/stop/max_mcse", "wrong_type")], "by quantity"),
+    (schools, {"/stop/min_draws": 10_000}, [("/stop/min_draws", "out_of_range")], "draws of each chain"),
+    (fitted, {"/guide/type": "AutoNorm"}, [("/guide/type", "unknown_type")], '"AutoNormal"'),
+    (fitted, {"/guide": {"type": "AutoSemiDAIS"}}, [("/guide/type", "unknown_type")], "needs local_model"),
+    (fitted, {"/guide": None}, [("/guide", "wrong_type")], "not null"),
+    (fitted, {"/loss": {"type": "squared_error"}}, [("/loss/type", "unknown_type")], "not for svi jobs"),
+    (fitted, {"/loss": {"type": "TraceEnum_ELBO"}}, [("/loss/type", "unknown_type")], "enumerates"),
+    (fitted, {"/model": {"type": "mlp"}}, [("/model/type", "unknown_type")], "not for mcmc jobs"),
+    (fitted, {"/mesh": {"axes": {"data": 2}}}, [("/mesh/axes", "out_of_range")], "one device"),
+    (fitted, {"/optimizer": {"type": "lbfgs"}}, [("/optimizer/type", "conflict")], "drawn anew"),
+    (fitted, {"/stop": {"patience": 3}}, [("/stop/metric", "requires")], "a metric"),
+    (fitted, {"/num_chains": 2}, [("/num_chains", "unknown_field")], "unknown field"),
     (schools, {"/kernel": {"type": "HMC", "trajectory_length": None}}, [("/kernel/trajectory_length", "requires")], "num_steps"),
     (schools, {"/kernel/target_accept_prob": 1}, [("/kernel/target_accept_prob", "out_of_range")], "less than 1"),
     (schools, {"/mesh/axes": {"data": 4}}, [("/mesh/axes/data", "unknown_axis")], '"chains" carries the chains'),
