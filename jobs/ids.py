@@ -7,7 +7,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-KINDS: tuple[str, ...] = ("job", "att", "ds", "code", "evt", "wrk", "req", "grp", "key", "prj", "pre", "whk", "whd")
+KINDS: tuple[str, ...] = ("job", "att", "ds", "code", "evt", "wrk", "req", "grp", "key", "prj", "pre", "whk", "whd", "aud")
 
 
 def new_id(kind: str) -> str:

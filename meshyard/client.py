@@ -9,7 +9,20 @@ from urllib.parse import urlsplit
 
 from meshyard.errors import ConfigurationInvalid
 from meshyard.operations import Driver
-from meshyard.resources import Artifacts, Catalog, Checkpoints, Code, Datasets, Jobs, Service, Webhooks, Workers
+from meshyard.resources import (
+    Artifacts,
+    Catalog,
+    Checkpoints,
+    Code,
+    Datasets,
+    Jobs,
+    Keys,
+    Projects,
+    Service,
+    Usage,
+    Webhooks,
+    Workers,
+)
 from meshyard.retries import Policy
 from meshyard.transport import AsyncDriver, Connection, SyncDriver
 
@@ -57,6 +70,9 @@ class _Surface(Generic[Driver]):
         self.datasets = Datasets(driver)
         self.workers = Workers(driver)
         self.webhooks = Webhooks(driver)
+        self.keys = Keys(driver)
+        self.projects = Projects(driver)
+        self.usage = Usage(driver)
         self.catalog = Catalog(driver)
         self.service = Service(driver)
 

@@ -339,3 +339,59 @@ class CatalogEntry(Model):
 
     type: str = ""
     doc: str | None = None
+
+
+class Key(Model):
+    """A key. `key` is there in the answer that made or rotated it, and never again."""
+
+    id: str
+    name: str | None = None
+    project: str = ""
+    prefix: str = ""
+    scopes: list[str] = Field(default_factory=list[str])
+    all_projects: bool = False
+    status: str | None = None
+    key: str | None = None
+    expires_at: Instant | None = None
+    previous_expires_at: Instant | None = None
+    revoked_at: Instant | None = None
+    last_used_at: Instant | None = None
+    created_at: Instant | None = None
+
+
+class Project(Model):
+    """Whom jobs and data belong to."""
+
+    id: str
+    name: str = ""
+    weight: float = 1.0
+    quotas: Document = Field(default_factory=dict[str, Any])
+    created_at: Instant | None = None
+
+
+class Usage(Model):
+    """What a project used on a day."""
+
+    project: str = ""
+    day: str = ""
+    device_seconds: float = 0.0
+    attempts: int = 0
+    jobs_submitted: int = 0
+    jobs_succeeded: int = 0
+    jobs_failed: int = 0
+    jobs_cancelled: int = 0
+    stored_bytes: int | None = None
+
+
+class AuditEntry(Model):
+    """Something that a person changed."""
+
+    id: str
+    project: str = ""
+    key_id: str = ""
+    action: str = ""
+    target: str = ""
+    request_id: str = ""
+    address: str | None = None
+    created_at: Instant | None = None
+    data: Document = Field(default_factory=dict[str, Any])

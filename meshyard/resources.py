@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshyard.flows import checkpoints, code, datasets, fleet, follow, follow_logs, jobs, webhooks
+from meshyard.flows import access, checkpoints, code, datasets, fleet, follow, follow_logs, jobs, webhooks
 from meshyard.operations import Driver, Resource, iteration, operation
 
 
@@ -90,6 +90,34 @@ class Webhooks(Resource[Driver]):
     test = operation(webhooks.send_test)
     deliveries = iteration(webhooks.deliveries)
     redeliver = operation(webhooks.redeliver)
+
+
+class Keys(Resource[Driver]):
+    """`client.keys`."""
+
+    create = operation(access.create_key)
+    list = iteration(access.list_keys)
+    get = operation(access.get_key)
+    rotate = operation(access.rotate_key)
+    revoke = operation(access.revoke_key)
+
+
+class Projects(Resource[Driver]):
+    """`client.projects`."""
+
+    create = operation(access.create_project)
+    list = iteration(access.list_projects)
+    get = operation(access.get_project)
+    update = operation(access.update_project)
+    delete = operation(access.delete_project)
+
+
+class Usage(Resource[Driver]):
+    """`client.usage`."""
+
+    days = iteration(access.usage)
+    now = operation(access.standing)
+    audit = iteration(access.audit)
 
 
 class Catalog(Resource[Driver]):

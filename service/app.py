@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
@@ -19,6 +19,9 @@ from jobs.protocol import Probe
 from service.context import Context
 from service.db.engine import Database
 from service.domain import sweeper, tidying
+from service.domain.access import keys as access_keys
+from service.domain.access import usage as access_usage
+from service.domain.access.keyring import Keyring
 from service.http import (
     artifacts,
     catalog,
@@ -30,32 +33,39 @@ from service.http import (
     files,
     health,
     jobs,
+    keys,
     leases,
     logs,
     metrics,
     openapi,
     preflights,
     problems,
+    projects,
     prometheus,
     stream,
     uploads,
+    usage,
     webhooks,
     workers,
 )
+from service.http.access import GuardedRoute
 from service.http.auth import Gate
 from service.http.courier import Courier
+from service.http.throttle import Streams
 from service.settings import Settings
 from service.signals import Signals
 from service.storage.local import LocalStore
+from service.storage.once import kept_text
 
 LOG = logging.getLogger(__name__)
 
 ROUTERS = (
     *(jobs, preflights, control, events, stream, metrics, logs, checkpoints, files, artifacts),
-    *(datasets, code, catalog, workers, leases, uploads, webhooks, prometheus, health),
+    *(datasets, code, catalog, workers, leases, uploads, keys, projects, usage, webhooks, prometheus, health),
 )
 CLOSING = "closing"
 TIDY_SECONDS = 60.0
+MEASURE_SECONDS = 600.0
 
 
 def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
@@ -75,15 +85,23 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.context = context or build_context(settings)
-    app.add_middleware(Gate, api_key=settings.api_key)
+    app.state.context = context = context or build_context(settings)
+    app.state.keyring = Keyring(settings, context.database)
+    app.state.streams = Streams(settings.max_streams_per_key)
+    app.add_middleware(Gate, settings=settings, context=context, keyring=app.state.keyring)
     app.add_middleware(prometheus.Measured)
     problems.install(app)
-    for module in ROUTERS:
-        app.include_router(module.router)
-    app.include_router(preflights.reports)
+    for router in (*(module.router for module in ROUTERS), preflights.reports):
+        _require_guards(router)
+        app.include_router(router)
     openapi.install(app, needs_key=settings.api_key is not None)
     return app
+
+
+def _require_guards(router: APIRouter) -> None:
+    bare = [route for route in router.routes if not isinstance(route, GuardedRoute)]
+    if bare:
+        raise TypeError(f"{bare} would let everybody pass: make their router with a route_class that guards")
 
 
 def _version() -> str:
@@ -103,25 +121,13 @@ def build_context(settings: Settings) -> Context:
     settings.artifact_root.mkdir(parents=True, exist_ok=True)
     store = LocalStore(settings.artifact_root)
     folder = store.shared_folder()
-    probe = _probe(folder) if folder is not None else None
+    probe = _probe(folder.resolve() / ".probe") if folder is not None else None
     return Context(settings, Database(settings.database_url), store, Signals(), probe)
 
 
-def _probe(folder: Path) -> Probe:
+def _probe(path: Path) -> Probe:
     """The file by which a worker shows that it sees the artifact folder; kept from one start to the next, as workers stay too."""
-    path = folder.resolve() / ".probe"
-    if not path.exists():
-        _write_whole(path, secrets.token_hex(32))
-    return Probe(path=str(path), token=path.read_text())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that nobody ever sees half written; one that is there by now stays."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    draft.write_text(text)
-    with suppress(FileExistsError):
-        path.hardlink_to(draft)
-    draft.unlink()
+    return Probe(path=str(path), token=kept_text(path, 0o644))
 
 
 @asynccontextmanager
@@ -129,28 +135,34 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context: Context = app.state.context
     context.signals.bind(asyncio.get_running_loop())
     await run_in_threadpool(sweeper.spare, context)
-    sweeping = asyncio.create_task(_repeat(sweeper.sweep_if_due, context, context.settings.sweep_seconds))
-    forgetting = asyncio.create_task(_repeat(sweeper.tidy, context, TIDY_SECONDS))
-    retaining = asyncio.create_task(_repeat(tidying.retain, context, TIDY_SECONDS))
+    tasks = (
+        (partial(sweeper.sweep_if_due, context), context.settings.sweep_seconds),
+        (partial(sweeper.tidy, context), TIDY_SECONDS),
+        (partial(tidying.retain, context), TIDY_SECONDS),
+        (partial(access_keys.note_used, context, app.state.keyring), TIDY_SECONDS),
+        (partial(access_usage.settle, context), TIDY_SECONDS),
+        (partial(access_usage.measure, context), MEASURE_SECONDS),
+    )
+    repeating = [asyncio.create_task(_repeat(task, context, seconds)) for task, seconds in tasks]
     delivering = asyncio.create_task(Courier(context).run())
     try:
         yield
     finally:
         context.signals.close()
-        await asyncio.gather(sweeping, forgetting, retaining, delivering)
+        await asyncio.gather(*repeating, delivering)
         context.database.close()
 
 
-async def _repeat(task: Callable[[Context], None], context: Context, seconds: float) -> None:
+async def _repeat(task: partial[None], context: Context, seconds: float) -> None:
     signals = context.signals
     while not signals.closing:
         with signals.hearing(CLOSING) as heard:
             began, failed = time.perf_counter(), False
             try:
-                await run_in_threadpool(task, context)
+                await run_in_threadpool(task)
             except Exception:
                 # The database may be away for a while; what is due is done when it is back.
                 failed = True
-                LOG.exception("in the background: %s", task.__name__)
-            context.telemetry.ran(task.__name__, time.perf_counter() - began, failed=failed)
+                LOG.exception("in the background: %s", task.func.__name__)
+            context.telemetry.ran(task.func.__name__, time.perf_counter() - began, failed=failed)
             await signals.wait(CLOSING, heard, seconds)

@@ -17,6 +17,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,37 @@ class Settings(BaseSettings):
     artifact_root: Path = HOME / "artifacts"
     api_key: str | None = None
     """The one key. Without it the server binds to loopback only and answers to loopback host names only."""
+
+    key_pepper: str | None = None
+    """The secret under which keys are hashed; the same for every replica. Without it one is made and kept in a file."""
+
+    key_cache_seconds: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = 5.0
+    """How long a key that was recognised is not looked up again; so long may another replica take to hear that it was revoked."""
+
+    allowed_hosts: str = ""
+    """Names under which the service answers, with commas between; `*.example.org` means all below it. Empty: all, with a key."""
+
+    requests_per_second: Rate = 1000.0
+    """How many requests one key may send to one replica, over time; 0 sets no bound."""
+
+    requests_at_once: Count = 5000
+    """How many of them in one burst."""
+
+    failures_per_minute: Rate = 120.0
+    """How many wrong keys one address may send; 0 sets no bound."""
+
+    max_streams_per_key: Count = 200
+    """How many streams and followed logs one key may hold open at one replica."""
+
+    body_seconds: Seconds = 30.0
+    """How long the service waits for a body, beside a second for each `body_bytes_per_second` that have come."""
+
+    body_bytes_per_second: Bytes = 4096
+
+    header_seconds: Seconds = 20.0
+    """How long a connection may take to send a request's head."""
+
+    audit_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 400.0
 
     code: Literal["off", "on", "uncontained"] = "off"
     """Whether users may upload code of their own. `uncontained` means something to workers alone, who read the same variable."""
@@ -115,7 +147,12 @@ class Settings(BaseSettings):
         """The folders of `data_uris`; each may be written as a path or as `file://…`."""
         return [folder for entry in self.data_uris.replace("file://", "").split(":") if (folder := entry.strip())]
 
-    @field_validator("api_key")
+    @property
+    def host_patterns(self) -> list[str]:
+        """The entries of `allowed_hosts`."""
+        return [entry for part in self.allowed_hosts.split(",") if (entry := part.strip().lower().rstrip("."))]
+
+    @field_validator("api_key", "key_pepper")
     @classmethod
     def _empty_means_none(cls, value: str | None) -> str | None:
         # Compose files pass a variable that is not set on as an empty one; that must not become a key that anybody can send.

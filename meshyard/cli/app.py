@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from meshyard.cli import code, data, doctor, files, fleet, following, processes, records, steering, submitting, using, webhooks
+from meshyard.cli import (
+    access,
+    code,
+    data,
+    doctor,
+    files,
+    fleet,
+    following,
+    processes,
+    records,
+    steering,
+    submitting,
+    using,
+    webhooks,
+)
 from meshyard.cli.command import new_app
 
 EXIT_CODES = """Exit codes: 0 done, 1 error, 2 usage, 3 declined or timed out, 4 no key or a wrong one, 5 the job failed or was
@@ -15,7 +29,8 @@ cancelled, 6 conflict, 7 service unreachable, 130 interrupted (which never stops
 
 app = new_app("Submit training and sampling jobs, follow them, bring their results home.", epilog=" ".join(EXIT_CODES.split()))
 
-for part in (submitting, following, steering, records, files, using, data, code, fleet, webhooks, processes, doctor):
+PARTS = (submitting, following, steering, records, files, using, data, code, fleet, webhooks, access, processes, doctor)
+for part in PARTS:
     part.add_to(app)
 
 

@@ -8,14 +8,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy.engine import Connection
 
+from jobs.ids import new_id
 from service.db.engine import Database
+from service.db.queries import audit
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who changes something: under which key, in which project, by which operation on which path."""
+
+    project: str
+    key_id: str
+    action: str
+    target: str
+    request_id: str
+    address: str | None
 
 
 class _Transaction:
@@ -51,17 +66,39 @@ class Read(_Transaction):
 
 
 class Write(_Transaction):
-    """A transaction that may write: committed when its block ends without an error, else rolled back."""
+    """A transaction that may write: committed when its block ends without an error, else rolled back.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where.
+        actor: the person for whom it writes, if there is one: what is changed is then noted in the audit, in this transaction.
+    """
+
+    def __init__(self, database: Database, actor: Actor | None = None) -> None:
         super().__init__(database.write)
+        self.actor = actor
         self._after: list[Callable[[], None]] = []
+        self._noted: dict[str, Any] = {}
+
+    def note(self, **data: Any) -> None:
+        """Say more of the change, for the audit."""
+        self._noted.update(data)
+
+    def _audit(self) -> None:
+        # A transaction that was never begun has changed nothing.
+        if self.actor is not None and self._connection is not None:
+            audit.add(self._connection, {"id": new_id("aud"), **asdict(self.actor), "data": self._noted})
 
     def after(self, action: Callable[[], None]) -> None:
         """Run `action` when, and only when, the transaction has been committed."""
         self._after.append(action)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._audit()
+        except BaseException as fault:
+            super().__exit__(type(fault), fault, fault.__traceback__)
+            raise
         super().__exit__(kind, error, trace)
         if kind is None:
             for action in self._after:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue
 from jobs.protocol import Beat, Command, Happened, Heartbeat, Report, Taken, Window
 from jobs.states import Status
 from service.db.queries import attempts, jobs, workers
 from service.domain import artifacts, bounds, checkpoints, logs, metrics
+from service.domain.callers import Caller
 from service.domain.endings import DEADLINE
 from service.domain.errors import Invalid, NotFound, Superseded
 from service.domain.instants import microseconds
@@ -28,6 +29,16 @@ ORDERS: dict[str, Command] = {
 """A job's `command` as a beat says it."""
 OURS = ("job.", "attempt.", "worker.")
 """Events that only the service may tell."""
+
+
+def require_own(connection: Connection, attempt_id: str, caller: Caller) -> None:
+    """Refuse who would write for an attempt that a worker of another key holds; whoever administers all may.
+
+    Raises:
+        NotFound: no such attempt of theirs.
+    """
+    if caller.bound_key is not None and attempts.key_of(connection, attempt_id) != caller.bound_key:
+        raise NotFound("There is no such attempt.")
 
 
 def renew(change: Change, attempt_id: str, beat: Heartbeat) -> Beat:

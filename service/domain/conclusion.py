@@ -11,6 +11,7 @@ from jobs.protocol import Failure, Finish, Finished
 from jobs.states import Status
 from service.db.queries import attempts, jobs
 from service.domain import artifacts, checkpoints
+from service.domain.access import usage
 from service.domain.attempts import refusal
 from service.domain.endings import LOST, STALLED, UNKEPT, End, Spent, Verdict, decide
 from service.domain.instants import MICROSECONDS, microseconds, wire
@@ -67,6 +68,7 @@ def take_back(change: Change, job: Row[Any], attempt: Row[Any]) -> Row[Any]:
 
 def end(change: Change, job: Row[Any], attempt: Row[Any], told: Told) -> Row[Any]:
     """End an attempt that holds its job, and take the job where that leads; gives the job's row after it."""
+    usage.note_attempt(change, job.project, attempt)
     again = _same_as_before(change, attempt, told)
     kept = _close(change, attempt, told)
     ending = End(told.ending, told.step, told.cause, attempt.id, again, kept)

@@ -152,6 +152,12 @@ class QuotaExceeded(TooMany):
     code = "quota_exceeded"
 
 
+class TooSlow(DomainError):
+    """A body that does not come."""
+
+    code = "request_timeout"
+
+
 class Unavailable(DomainError):
     """The database or the artifact store cannot be reached just now."""
 

@@ -24,6 +24,11 @@ def wire(microseconds: int | None) -> str | None:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
 
 
+def day_of(instant: int) -> str:
+    """The day of an instant, in UTC: `2026-11-23`."""
+    return wire(instant)[:10]
+
+
 def microseconds(seconds: float) -> int:
     """A duration in seconds as whole microseconds."""
     return round(seconds * MICROSECONDS)

@@ -9,9 +9,11 @@ from sqlalchemy.engine import Connection, Row
 
 from jobs.states import TERMINAL, Phase, Status, may_become
 from service.context import Context
-from service.db.queries import clock, events, jobs
+from service.db.queries import clock, events, jobs, usage
 from service.db.transaction import Write
+from service.domain.callers import LOCAL
 from service.domain.errors import IllegalTransition, NotFound
+from service.domain.instants import day_of
 from service.signals import QUEUE
 
 
@@ -39,8 +41,13 @@ class Change:
 
     def tell(self, job_id: str, kind: str, data: dict[str, Any] | None = None) -> None:
         """Append an event to the job's, and wake who follows it once the change is committed."""
-        events.append(self.connection, job_id, kind, data or {})
+        events.append(self.connection, job_id, kind, {**(data or {}), **self._whose()})
         self.wake(job_id)
+
+    def _whose(self) -> dict[str, Any]:
+        """Under which key a person does this; nothing where a worker does, or nobody, or no keys are in use."""
+        actor = self.write.actor
+        return {} if actor is None or actor.key_id == LOCAL else {"key_id": actor.key_id}
 
     def wake(self, topic: str) -> None:
         """Wake who waits on a topic once the change is committed."""
@@ -82,6 +89,8 @@ def move(
         raise IllegalTransition(f"A job that is {job.status} cannot become {target}.", job.status)
     row = jobs.change(change.connection, job.id, {"status": target.value, **_settled(change, target), **values})
     change.tell(job.id, event or f"job.{target}", data)
+    if target in TERMINAL:
+        usage.add(change.connection, job.project, day_of(change.now), {f"jobs_{target.value}": 1})
     return row
 
 

@@ -20,7 +20,8 @@ from jobs.spec.job import Spec
 from service.context import Context
 from service.db.queries import preflights as rows
 from service.domain.assignment import assignment, mesh_axes_of, storage_of
-from service.domain.errors import NoWorker, PreflightFailed, Superseded
+from service.domain.callers import Caller
+from service.domain.errors import NotFound, NoWorker, PreflightFailed, Superseded
 from service.domain.instants import microseconds
 from service.domain.lifecycle import Change
 from service.signals import QUEUE
@@ -102,6 +103,16 @@ def _devices(worker: Row[Any], request: Claim) -> int:
 
 def _since(context: Context, now: int) -> int:
     return now - microseconds(context.settings.preflight_wait_seconds)
+
+
+def require_own(connection: Connection, preflight_id: str, caller: Caller) -> None:
+    """Refuse who would write for a validation that a worker of another key looks at; whoever administers all may.
+
+    Raises:
+        NotFound: no such validation of theirs.
+    """
+    if caller.bound_key is not None and rows.key_of(connection, preflight_id) != caller.bound_key:
+        raise NotFound("There is no such validation.")
 
 
 def renew(change: Change, preflight_id: str, fence: int) -> PreflightKept:

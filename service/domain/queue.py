@@ -17,6 +17,7 @@ from service.db.transaction import Read
 from service.domain import checkpoints, preflights, scheduling
 from service.domain.assignment import assignment, first_step, mesh_axes_of, storage_of
 from service.domain.attempts import held
+from service.domain.callers import Caller
 from service.domain.conclusion import Told, end
 from service.domain.endings import error_of
 from service.domain.errors import NotFound
@@ -32,25 +33,25 @@ SOURCE_LOST = Failure(
 )
 
 
-def worker(change: Change | Read, project: str, worker_id: str) -> Row[Any]:
-    """A worker's row.
+def worker(change: Change | Read, caller: Caller, worker_id: str) -> Row[Any]:
+    """The row of a worker that the caller may act for.
 
     Raises:
-        NotFound: the project has no such worker.
+        NotFound: there is none of their key.
     """
-    row = workers.get(change.connection, project, worker_id)
+    row = workers.get(change.connection, caller.project, worker_id, caller.worker_key)
     if row is None:
         raise NotFound("There is no such worker.")
     return row
 
 
-def prospect(read: Read, context: Context, project: str, worker_id: str, request: Claim) -> Prospect:
+def prospect(read: Read, context: Context, caller: Caller, worker_id: str, request: Claim) -> Prospect:
     """What a claim would be likely to give. Writes nothing, so that those who wait do not stand in the writers' way.
 
     Raises:
-        NotFound: the project has no such worker.
+        NotFound: the caller has no such worker.
     """
-    row = worker(read, project, worker_id)
+    row = worker(read, caller, worker_id)
     if row.status != "active":
         return Prospect.NOT_NOW
     if preflights.waits_for(read.connection, context, row, request, clock.now(read.connection)):
@@ -63,13 +64,13 @@ def prospect(read: Read, context: Context, project: str, worker_id: str, request
     return Prospect.WORTH_A_CLAIM if takes else Prospect.NOT_NOW
 
 
-def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assignment | Preflight | None:
+def claim(change: Change, caller: Caller, worker_id: str, request: Claim) -> Assignment | Preflight | None:
     """Take a validation that waits, else the best queued job that the worker can run; None if there is nothing, or it is draining.
 
     Raises:
-        NotFound: the project has no such worker.
+        NotFound: the caller has no such worker.
     """
-    row = workers.touch(change.connection, project, worker_id)
+    row = workers.touch(change.connection, caller.project, worker_id, caller.worker_key)
     if row is None:
         raise NotFound("There is no such worker.")
     if row.status != "active":
@@ -84,15 +85,16 @@ def claim(change: Change, project: str, worker_id: str, request: Claim) -> Assig
         except NotFound:
             _fail(change, taken.job)
             continue
-        return _begin(change, taken, worker_id, point, storage_of(change.context, request.probe_token))
+        return _begin(change, taken, row, point, storage_of(change.context, request.probe_token))
     return None
 
 
-def _begin(change: Change, taken: Taken, worker_id: str, point: Resume | None, storage: FileStorage | HttpStorage) -> Assignment:
+def _begin(change: Change, taken: Taken, worker: Row[Any], point: Resume | None, storage: FileStorage | HttpStorage) -> Assignment:
     job = taken.job
     attempt: dict[str, Any] = {
         "id": job.attempt_id,
         "job_id": job.id,
+        "key_id": worker.key_id,
         "number": job.attempts,
         "fence": job.fence,
         "mesh_axes": mesh_axes_of(job.resolved_spec, taken.devices),
@@ -104,11 +106,11 @@ def _begin(change: Change, taken: Taken, worker_id: str, point: Resume | None, s
     }
     given = assignment(change.context, change.connection, job, attempt, point, storage)
     lease_us = microseconds(change.context.settings.lease_seconds)
-    attempts.start(change.connection, attempt, job.project, worker_id, given.devices, lease_us)
+    attempts.start(change.connection, attempt, job.project, worker.id, given.devices, lease_us)
     jobs.change(change.connection, job.id, {"step": attempt["step"]})
     told = {key: attempt[key] for key in ("number", "fence", "mesh_axes", "resumed_from")}
     change.write.after(partial(change.context.telemetry.started, (change.now - job.queued_at) / MICROSECONDS))
-    change.tell(job.id, "attempt.started", {"attempt_id": job.attempt_id, "worker_id": worker_id, **told})
+    change.tell(job.id, "attempt.started", {"attempt_id": job.attempt_id, "worker_id": worker.id, **told})
     return given
 
 

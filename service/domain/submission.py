@@ -22,6 +22,7 @@ from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
 from service.db.queries import checkpoints, jobs, shares
 from service.domain import code, datasets, fairness, idempotency, tables, uris
+from service.domain.access import usage
 from service.domain.checkpoints import best_step, parameter_paths
 from service.domain.errors import Conflict, IllegalTransition, Invalid, QuotaExceeded
 from service.domain.idempotency import Answer, Ticket
@@ -153,6 +154,8 @@ def _queue(change: Change, row: dict[str, Any], needs: list[str], warnings: list
     }
     _mind_quota(change, row["project"])
     jobs.add(change.connection, whole, needs, row["metadata"])
+    usage.note_submitted(change, row["project"])
+    change.write.note(id=whole["id"])
     change.tell(whole["id"], "job.queued", {"warnings": warnings} if warnings else {})
     change.wake(QUEUE)
     return locked(change, row["project"], whole["id"])

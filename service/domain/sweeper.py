@@ -11,7 +11,7 @@ from sqlalchemy.engine import Row
 from jobs.protocol import STALL_PATIENCE
 from jobs.states import STEPPING
 from service.context import Context
-from service.db.queries import attempts, idempotency, workers
+from service.db.queries import attempts, audit, idempotency, workers
 from service.db.queries import preflights as preflight_rows
 from service.db.transaction import Read, Write
 from service.domain import preflights, retention
@@ -24,6 +24,7 @@ MOST_AT_ONCE = 20
 """Bounded, so that a claim is never held up by a mass of losses; the rest follows a second later."""
 AGENTS_TURNS = 2.0
 """An agent takes a job back from a child that stands still, and has its stacks written; only one that doesn't is not waited for."""
+AUDIT_AT_ONCE = 1000
 SECONDS_WORKERS_ARE_SHOWN = 24 * 3600.0
 SECONDS_UPLOADS_MAY_REST = 24 * 3600.0
 """An upload that nobody has added to for so long was given up."""
@@ -90,5 +91,6 @@ def tidy(context: Context) -> None:
         idempotency.forget_before(write.connection, change.now - microseconds(context.settings.idempotency_hours * 3600))
         workers.forget_before(write.connection, change.now - microseconds(SECONDS_WORKERS_ARE_SHOWN))
         preflight_rows.forget_before(write.connection, change.now - microseconds(preflights.SECONDS_KEPT))
+        audit.forget_before(write.connection, change.now - microseconds(context.settings.audit_days * 86_400), AUDIT_AT_ONCE)
         retention.sweep(write, context)
     context.store.prune(SECONDS_UPLOADS_MAY_REST)

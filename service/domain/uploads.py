@@ -35,7 +35,7 @@ class Part:
 class Sending:
     """One request's worth of an upload: who sends what, under which fence."""
 
-    project: str
+    key_id: str | None
     attempt_id: str
     fence: int
     path: str
@@ -66,8 +66,8 @@ def part_of(content_range: str | None) -> Part:
     return Part(first, last + 1, total)
 
 
-def _holder(connection: Connection, project: str, attempt_id: str) -> Holder:
-    holder = uploads.holder(connection, project, attempt_id)
+def _holder(connection: Connection, key_id: str | None, attempt_id: str) -> Holder:
+    holder = uploads.holder(connection, attempt_id, key_id)
     if holder is None:
         raise NotFound("There is no such attempt.")
     return holder
@@ -83,7 +83,7 @@ def _key(holder: Holder, attempt_id: str, path: str) -> str:
     return key
 
 
-def standing(context: Context, project: str, attempt_id: str, path: str) -> Standing:
+def standing(context: Context, key_id: str | None, attempt_id: str, path: str) -> Standing:
     """How far an upload has come.
 
     Raises:
@@ -91,7 +91,7 @@ def standing(context: Context, project: str, attempt_id: str, path: str) -> Stan
         Invalid: an impossible path.
     """
     with Read(context.database) as read:
-        key = _key(_holder(read.connection, project, attempt_id), attempt_id, path)
+        key = _key(_holder(read.connection, key_id, attempt_id), attempt_id, path)
         whole = uploads.get(read.connection, key)
     part = context.store.part(key)
     if whole is not None and part is None:
@@ -128,7 +128,7 @@ def begin(context: Context, sending: Sending) -> Transfer | Uploaded:
 
 def _current(connection: Connection, sending: Sending) -> Holder:
     """The attempt that sends. Raises Superseded unless it holds its job, under this fence."""
-    holder = _holder(connection, sending.project, sending.attempt_id)
+    holder = _holder(connection, sending.key_id, sending.attempt_id)
     if not holder.current or holder.fence != sending.fence:
         raise Superseded("This attempt no longer holds the job; end it.")
     return holder

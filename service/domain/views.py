@@ -79,6 +79,8 @@ class Worker(BaseModel):
 
     object: Literal["worker"] = "worker"
     id: str
+    project: str
+    all_projects: bool = Field(description="Whether it takes the jobs of every project.")
     status: Literal["active", "draining", "gone"]
     platform: str
     device_kind: str
@@ -127,11 +129,11 @@ def _attempt(row: Row[Any], workers: list[str]) -> Attempt:
     )
 
 
-def workers(connection: Connection, context: Context, rows: Sequence[Row[Any]]) -> list[Worker]:
-    """Rows of workers as users see them, with what each is running."""
+def workers(connection: Connection, context: Context, rows: Sequence[Row[Any]], project: str | None) -> list[Worker]:
+    """Rows of workers as users see them, with what each is running for a project, or for any."""
     threshold = gone_before(context, clock.now(connection))
     held: dict[str, list[Running]] = {row.id: [] for row in rows}
-    for lease in worker_rows.running(connection, list(held)):
+    for lease in worker_rows.running(connection, list(held), project):
         held[lease.worker_id].append(_running(lease))
     return [_worker(row, held[row.id], gone=row.seen_at < threshold) for row in rows]
 
@@ -150,6 +152,8 @@ def _running(lease: Row[*tuple[Any, ...]]) -> Running:
 def _worker(row: Row[Any], running: list[Running], *, gone: bool) -> Worker:
     return Worker(
         id=row.id,
+        project=row.project,
+        all_projects=row.all_projects,
         status="gone" if gone else row.status,
         platform=row.platform,
         device_kind=row.device_kind,

@@ -12,7 +12,7 @@ from service.db.queries import lookup
 from service.domain import artifacts, checkpoints
 from service.domain.errors import NotFinished, NotFound
 from service.domain.verification import Stored
-from service.http.auth import Project
+from service.http.auth import Project, Whoever, reach
 from service.http.openapi import CONFLICT
 from service.http.paging import JobId, Listing
 from service.http.serving import FILE_RESPONSES, send_file
@@ -50,9 +50,9 @@ def list_artifacts(job_id: JobId, read: Reading, project: Project) -> ArtifactLi
 
 @router.head("/v1/jobs/{job_id}/artifacts/{path:path}", include_in_schema=False)
 @router.get("/v1/jobs/{job_id}/artifacts/{path:path}", response_class=Response, responses=FILE_RESPONSES)
-def download_artifact(request: Request, job_id: JobId, path: str, read: Reading, context: Shared, project: Project) -> Response:
+def download_artifact(request: Request, job_id: JobId, path: str, read: Reading, context: Shared, caller: Whoever) -> Response:
     """Download an artifact, or a range of it."""
-    checkpoints.require_job(read.connection, project, job_id)
+    checkpoints.require_job(read.connection, reach(read, caller, job_id), job_id)
     row = None if "\x00" in path else rows.get(read.connection, job_id, path)
     if row is None:
         raise NotFound("The job has no such artifact.")

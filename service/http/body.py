@@ -18,6 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from jobs.errors import Issue
 from service.context import Context
 from service.domain.errors import DomainError, Invalid, TooLarge, UnsupportedMedia
+from service.http.arrival import chunks
 from service.http.problems import Refused, pointer_of
 from service.http.session import TransactionRoute
 from service.settings import Settings
@@ -126,17 +127,17 @@ async def read(request: Request, limit_bytes: int) -> bytes:
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body without a Content-Encoding.")
-    chunks: list[bytes] = []
+    kept: list[bytes] = []
     received = 0
-    async for chunk in request.stream():
+    async for chunk in chunks(request):
         received += len(chunk)
         if received <= limit_bytes:
-            chunks.append(chunk)
+            kept.append(chunk)
         elif received > limit_bytes * DISCARDED_TIMES:
             break
     if received > limit_bytes:
         raise TooLarge(f"The body has more than the {limit_bytes} bytes allowed here.")
-    return b"".join(chunks)
+    return b"".join(kept)
 
 
 class _JsonRequest(Request):

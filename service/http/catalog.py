@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 from jobs.spec import catalog
 from jobs.spec.schema import arguments_schema, job_schema
 from service.domain.errors import NotFound
+from service.http.access import GuardedRoute
 from service.http.paging import Listing
 
-router = APIRouter(tags=["catalog"])
+router = APIRouter(route_class=GuardedRoute, tags=["catalog"])
 
 JsonSchema = dict[str, Any]
 Sections = Annotated[str, Path(max_length=40, description="`models`, `optimizers`, …; see /v1/catalog.")]

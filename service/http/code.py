@@ -13,7 +13,7 @@ from service.db.queries.contents import BUNDLES
 from service.domain import code
 from service.domain.incoming import Incoming
 from service.domain.verification import Stored
-from service.http.auth import Project
+from service.http.auth import Project, Whoever, reach
 from service.http.paging import Limit, Listing, cut
 from service.http.receiving import raw_body, receive
 from service.http.serving import FILE_RESPONSES, send_file
@@ -70,7 +70,7 @@ def get_code(code_id: CodeId, read: Reading, project: Project) -> code.Code:
 
 @router.head("/v1/code/{code_id}/content", include_in_schema=False)
 @router.get("/v1/code/{code_id}/content", response_class=Response, responses=FILE_RESPONSES)
-def download_code(request: Request, code_id: CodeId, read: Reading, context: Shared, project: Project) -> Response:
+def download_code(request: Request, code_id: CodeId, read: Reading, context: Shared, caller: Whoever) -> Response:
     """Download a bundle's bytes, or a range of them."""
-    row = code.get(read.connection, project, code_id)
+    row = code.get(read.connection, reach(read, caller, code_id), code_id)
     return send_file(request, context.store, Stored(row.key, f"{row.id}.bundle", row.bytes, row.sha256))

@@ -13,7 +13,7 @@ from service.db.queries.contents import DATASETS
 from service.domain import datasets
 from service.domain.incoming import Incoming
 from service.domain.verification import Stored
-from service.http.auth import Project
+from service.http.auth import Project, Whoever, reach
 from service.http.paging import Limit, Listing, cut
 from service.http.receiving import raw_body, receive
 from service.http.serving import FILE_RESPONSES, send_file
@@ -68,7 +68,7 @@ def get_dataset(dataset_id: DatasetId, read: Reading, project: Project) -> datas
 
 @router.head("/v1/datasets/{dataset_id}/content", include_in_schema=False)
 @router.get("/v1/datasets/{dataset_id}/content", response_class=Response, responses=FILE_RESPONSES)
-def download_dataset(request: Request, dataset_id: DatasetId, read: Reading, context: Shared, project: Project) -> Response:
+def download_dataset(request: Request, dataset_id: DatasetId, read: Reading, context: Shared, caller: Whoever) -> Response:
     """Download a dataset's bytes, or a range of them."""
-    row = datasets.get(read.connection, project, dataset_id)
+    row = datasets.get(read.connection, reach(read, caller, dataset_id), dataset_id)
     return send_file(request, context.store, Stored(row.key, f"{row.id}.{row.format}", row.bytes, row.sha256))

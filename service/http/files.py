@@ -12,7 +12,7 @@ from service.context import Context
 from service.domain import archive, checkpoints, safetensors_export
 from service.domain.errors import NotFound
 from service.domain.verification import check_first
-from service.http.auth import Project
+from service.http.auth import Project, Whoever, reach
 from service.http.checkpoints import StepName
 from service.http.paging import JobId, Listing
 from service.http.serving import BYTES, CONFLICT, FILE_RESPONSES, send_file, send_made
@@ -42,10 +42,10 @@ def list_files(job_id: JobId, step: StepName, read: Reading, project: Project) -
 @router.head("/v1/jobs/{job_id}/checkpoints/{step}/files/{path:path}", include_in_schema=False)
 @router.get("/v1/jobs/{job_id}/checkpoints/{step}/files/{path:path}", response_class=Response, responses=FILE_RESPONSES)
 def download_file(
-    request: Request, job_id: JobId, step: StepName, path: str, read: Reading, context: Shared, project: Project
+    request: Request, job_id: JobId, step: StepName, path: str, read: Reading, context: Shared, caller: Whoever
 ) -> Response:
     """Download a file of a checkpoint, or a range of it."""
-    row = checkpoints.named(read.connection, project, job_id, step)
+    row = checkpoints.named(read.connection, reach(read, caller, job_id), job_id, step)
     # The path is looked up in the manifest and never resolved: whatever is not listed does not exist.
     for file in archive.files_of(row):
         if file.name == path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
@@ -16,19 +16,26 @@ from service.domain import logs
 from service.domain.errors import NotFound
 from service.domain.logs import Piece
 from service.domain.room import require_seat, seated
-from service.http.auth import Project
+from service.http.access import GuardedRoute
+from service.http.auth import Project, open_stream
 from service.http.paging import JobId
 from service.http.session import Shared
 
-router = APIRouter(tags=["logs"])
+router = APIRouter(route_class=GuardedRoute, tags=["logs"])
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 Tail = Annotated[int | None, Query(ge=0, le=1_000_000, description="Only so many of the last lines.")]
 Follow = Annotated[bool, Query(description="Go on with what is still written, until the job has ended.")]
 
 
+async def _counted(request: Request, *, follow: Follow = False) -> AsyncGenerator[None]:
+    async with asynccontextmanager(open_stream)(request) if follow else nullcontext():
+        yield
+
+
 @router.get(
     "/v1/jobs/{job_id}/logs",
+    dependencies=[Depends(_counted)],
     response_class=PlainTextResponse,
     responses={200: {"description": "What the job's attempts wrote.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )

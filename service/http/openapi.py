@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from jobs.spec.schema import job_schema
+from service.http.access import need_of
 from service.http.problems import MEDIA_TYPE, Problem
 
 Schema = dict[str, Any]
@@ -57,12 +58,14 @@ SOURCES: tuple[tuple[str, str, str, str, str], ...] = (
 """Where ids come from: operation, status, field of its answer; and which parameter of other operations takes them."""
 
 REFUSALS: dict[str, str] = {
-    "401": "No key, or a wrong one.",
-    "403": "Asked under a name that is not answered to, or for what the operator has not turned on.",
+    "401": "No key, or one that is wrong, revoked or over.",
+    "403": "Asked under a name that is not answered to, without the scope for it, or for what the operator has not turned on.",
     "404": "There is nothing by that id.",
+    "408": "The body came too slowly.",
     "413": "The body is too large.",
     "415": "The body is not of a type that is read here.",
     "422": "The request cannot be accepted; see `errors`.",
+    "429": "More than the key may ask for; `Retry-After` says when to come again.",
     "503": "The database or the artifact store cannot be reached just now.",
 }
 
@@ -109,18 +112,20 @@ def _complete(path: str, operation: Schema, *, needs_key: bool) -> None:
         operation["requestBody"]["content"] = {"application/json": {"schema": {"$ref": JOB}}}
     if needs_key:
         operation["security"] = [{"key": []}]
+    rights = need_of(operation["operationId"]).rights
+    if rights is not None:
+        operation["x-scopes"] = sorted(rights)
     responses = operation["responses"]
     for status in _possible(path, operation):
         responses[status] = responses.get(status, {}) | {"description": REFUSALS[status], "content": PROBLEM}
 
 
 def _possible(path: str, operation: Schema) -> list[str]:
-    # Without a key a foreign `Host` is refused, with one a missing key.
-    statuses = ["401" if "security" in operation else "403", "503"]
+    statuses = ["401", "403", "429", "503"] if "security" in operation else ["403", "429", "503"]
     if "{" in path:
         statuses.append("404")
     if "requestBody" in operation:
-        statuses += ["413", "415"]
+        statuses += ["408", "413", "415"]
     if "requestBody" in operation or "parameters" in operation:
         statuses.append("422")
     return statuses

@@ -42,7 +42,8 @@ def cut(rows: Sequence[Element], limit: int, cursor: str) -> tuple[list[Element]
     return page, {"has_more": more, "next": str(getattr(page[-1], cursor)) if more else None}
 
 
-def _id_of(kind: str, value: str) -> str:
+def id_of(kind: str, value: str) -> str:
+    """An id out of a path, if it is one of its kind. Raises NotFound."""
     # Looked at before the database sees it: PostgreSQL refuses to compare some texts at all.
     if not re.fullmatch(kind + r"_[0-9a-f]{32}", value):
         raise NotFound("There is nothing by that id.")
@@ -50,19 +51,19 @@ def _id_of(kind: str, value: str) -> str:
 
 
 async def _job_id(job_id: Annotated[str, Path(description="Id of a job.")]) -> str:
-    return _id_of("job", job_id)
+    return id_of("job", job_id)
 
 
 async def _attempt_id(attempt_id: Annotated[str, Path(description="Id of an attempt.")]) -> str:
-    return _id_of("att", attempt_id)
+    return id_of("att", attempt_id)
 
 
 async def _worker_id(worker_id: Annotated[str, Path(description="Id of a worker.")]) -> str:
-    return _id_of("wrk", worker_id)
+    return id_of("wrk", worker_id)
 
 
 async def _preflight_id(preflight_id: Annotated[str, Path(description="Id of a validation.")]) -> str:
-    return _id_of("pre", preflight_id)
+    return id_of("pre", preflight_id)
 
 
 JobId = Annotated[str, Depends(_job_id)]
@@ -70,5 +71,7 @@ AttemptId = Annotated[str, Depends(_attempt_id)]
 WorkerId = Annotated[str, Depends(_worker_id)]
 PreflightId = Annotated[str, Depends(_preflight_id)]
 
+PROJECT = r"(prj_[0-9a-f]{32}|default)"
+ProjectFilter = Annotated[str | None, Query(pattern=rf"^{PROJECT}$", description="Id of a project; by default the caller's.")]
 AfterWorker = Annotated[str | None, Query(pattern=r"^wrk_[0-9a-f]{32}$", description="Id of the worker that the page follows.")]
 AfterNumber = Annotated[int, Query(ge=0, lt=LARGEST, description="Number that the page follows; 0 for the first page.")]

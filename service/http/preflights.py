@@ -20,7 +20,7 @@ from service.db.transaction import Read, Write
 from service.domain import preflights, schedule, submission
 from service.domain.errors import NoWorker
 from service.domain.lifecycle import Change
-from service.http.auth import Project
+from service.http.auth import Project, Whoever
 from service.http.body import JsonRoute, ReportRoute
 from service.http.openapi import CONFLICT, JOB_BODY
 from service.http.paging import PreflightId
@@ -143,12 +143,18 @@ def _reply(validation: Validation) -> Response:
 
 
 @reports.post("/v1/preflights/{preflight_id}/heartbeat")
-def renew_preflight(preflight_id: PreflightId, beat: PreflightBeat, write: Writing, context: Shared) -> PreflightKept:
+def renew_preflight(
+    preflight_id: PreflightId, beat: PreflightBeat, write: Writing, context: Shared, caller: Whoever
+) -> PreflightKept:
     """Say that a validation is still being looked at."""
+    preflights.require_own(write.connection, preflight_id, caller)
     return preflights.renew(Change(write, context), preflight_id, beat.fence)
 
 
 @reports.post("/v1/preflights/{preflight_id}/finish")
-def finish_preflight(preflight_id: PreflightId, told: PreflightFinish, write: Writing, context: Shared) -> PreflightKept:
+def finish_preflight(
+    preflight_id: PreflightId, told: PreflightFinish, write: Writing, context: Shared, caller: Whoever
+) -> PreflightKept:
     """Tell what a look at a spec found, or why nothing was."""
+    preflights.require_own(write.connection, preflight_id, caller)
     return preflights.finish(Change(write, context), preflight_id, told)

@@ -31,6 +31,7 @@ MOST_ISSUES = 100
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 RETRY_AFTER_SECONDS = "1"
 RETRY_MUCH_AFTER_SECONDS = "30"
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.NotFound: 404,
@@ -41,6 +42,7 @@ STATUS_OF: dict[type[errors.DomainError], int] = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.CodeDisabled: 403,
+    errors.TooSlow: 408,
     errors.TooMany: 429,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
@@ -52,11 +54,14 @@ CODE_OF: dict[int, str] = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     409: "conflict",
     413: "too_large",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
     422: "invalid_request",
+    429: "rate_limited",
+    431: "headers_too_large",
     500: "internal",
     503: "unavailable",
 }
@@ -173,6 +178,8 @@ def _headers_of(error: errors.DomainError) -> dict[str, str]:
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     if isinstance(error, errors.StorageFull):
         return {"Retry-After": RETRY_MUCH_AFTER_SECONDS}
+    if isinstance(error, errors.TooSlow):
+        return {"Connection": "close"}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
 
 
@@ -220,6 +227,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
+    return of_database_error(request, error)
+
+
+def of_database_error(request: Request, error: Exception) -> Response:
+    """The reply while the database is away."""
     LOG.warning("request %s: %s", request_id_of(request), getattr(error, "orig", error))
     detail = "The database cannot be reached just now; try again."
     return problem(request, 503, detail, headers={"Retry-After": RETRY_AFTER_SECONDS})
@@ -242,6 +254,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SpecInvalid, _on_spec_invalid)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
+    for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _on_database_error)
     app.add_exception_handler(Exception, _on_defect)

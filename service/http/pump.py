@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from service.domain.errors import Invalid, TooLarge, Unavailable, UnsupportedMedia
+from service.http.arrival import chunks
 from service.storage.store import CHUNK_BYTES
 
 LONGEST_NUMBER = 19
@@ -26,7 +27,7 @@ async def pump(request: Request, take: Callable[[bytes], None]) -> None:
         raise UnsupportedMedia("Send the body without a Content-Encoding.")
     pending = bytearray()
     try:
-        async for chunk in request.stream():
+        async for chunk in chunks(request):
             pending += chunk
             if len(pending) >= CHUNK_BYTES:
                 await run_in_threadpool(_hand_on, take, bytes(pending))

@@ -17,10 +17,10 @@ from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from fastapi.routing import APIRoute
 
 from service.context import Context
 from service.db.transaction import Read, Write
+from service.http.access import GuardedRoute, actor_of
 
 __all__ = ["Read", "Reading", "Shared", "TransactionRoute", "Write", "Writing", "context_of"]
 
@@ -39,15 +39,15 @@ async def _reading(context: Shared) -> Read:
     return Read(context.database)
 
 
-async def _writing(context: Shared) -> Write:
-    return Write(context.database)
+async def _writing(request: Request, context: Shared) -> Write:
+    return Write(context.database, actor_of(request))
 
 
 Reading = Annotated[Read, Depends(_reading)]
 Writing = Annotated[Write, Depends(_writing)]
 
 
-class TransactionRoute(APIRoute):
+class TransactionRoute(GuardedRoute):
     """A route whose handler, a plain function, may take a transaction."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -22,11 +22,12 @@ from service.db.queries import events, jobs, stream
 from service.domain import metrics, views
 from service.domain.errors import NotFound
 from service.domain.room import require_seat, seated
-from service.http.auth import Project
+from service.http.access import GuardedRoute
+from service.http.auth import OpenStream, Project
 from service.http.paging import LARGEST, JobId
 from service.http.session import Shared
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(route_class=GuardedRoute, tags=["jobs"])
 
 EVENTS_AT_ONCE = 500
 
@@ -71,7 +72,7 @@ SeenHeader = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=LARGES
 SeenParameter = Annotated[int | None, Query(ge=0, lt=LARGEST, description="The same, for readers that cannot set headers.")]
 
 
-@router.get("/v1/jobs/{job_id}/stream", response_class=EventSourceResponse)
+@router.get("/v1/jobs/{job_id}/stream", response_class=EventSourceResponse, dependencies=[OpenStream])
 async def stream_job(
     job_id: JobId,
     context: Shared,

@@ -9,13 +9,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from jobs.protocol import Uploaded
 from service.domain import uploads
-from service.http.auth import Project
+from service.http.access import GuardedRoute
+from service.http.auth import Whoever
 from service.http.openapi import CONFLICT
 from service.http.paging import LARGEST, AttemptId
 from service.http.pump import pump
 from service.http.session import Shared
 
-router = APIRouter(tags=["workers"])
+router = APIRouter(route_class=GuardedRoute, tags=["workers"])
 
 RAW_BODY: dict[str, Any] = {
     "requestBody": {
@@ -35,13 +36,13 @@ async def put_file(
     attempt_id: AttemptId,
     path: str,
     context: Shared,
-    project: Project,
+    caller: Whoever,
     fence: FenceHeader,
     sha256: DigestHeader,
     content_range: RangeHeader = None,
 ) -> Uploaded:
     """Send a file, or a part of one. It is kept once it is whole and its SHA-256 is right; until then it can be gone on with."""
-    sending = uploads.Sending(project, attempt_id, fence, path, sha256, uploads.part_of(content_range))
+    sending = uploads.Sending(caller.bound_key, attempt_id, fence, path, sha256, uploads.part_of(content_range))
     transfer = await run_in_threadpool(uploads.begin, context, sending)
     if isinstance(transfer, Uploaded):
         return transfer
@@ -50,8 +51,8 @@ async def put_file(
 
 
 @router.head("/v1/attempts/{attempt_id}/files/{path:path}", response_class=Response)
-def head_file(attempt_id: AttemptId, path: str, context: Shared, project: Project) -> Response:
+def head_file(attempt_id: AttemptId, path: str, context: Shared, caller: Whoever) -> Response:
     """Ask how far an upload has come: `Upload-Offset` bytes, `Upload-Complete: ?1` once it is whole."""
-    standing = uploads.standing(context, project, attempt_id, path)
+    standing = uploads.standing(context, caller.bound_key, attempt_id, path)
     complete = "?1" if standing.complete else "?0"
     return Response(headers={"Upload-Offset": str(standing.bytes), "Upload-Complete": complete, "Cache-Control": "no-store"})

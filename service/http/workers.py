@@ -18,8 +18,9 @@ from service.db.queries import workers as rows
 from service.db.queries.claims import Prospect
 from service.db.transaction import Read, Write
 from service.domain import control, queue, views
+from service.domain.callers import BoundToProject, Caller, Scope
 from service.domain.lifecycle import Change
-from service.http.auth import Project
+from service.http.auth import Whoever
 from service.http.body import JsonRoute
 from service.http.paging import AfterWorker, Limit, Listing, WorkerId, cut
 from service.http.session import Reading, Shared, Writing
@@ -35,36 +36,41 @@ class WorkerList(Listing[views.Worker]):
 
 
 @router.post("/v1/workers", status_code=201)
-def register_worker(register: Register, write: Writing, context: Shared, project: Project) -> Registered:
-    """Introduce a worker. One registration for each process and life."""
-    row = register.model_dump(exclude={"offers"}) | {"id": new_id("wrk"), "project": project, "status": "active"}
+def register_worker(register: Register, write: Writing, context: Shared, caller: Whoever) -> Registered:
+    """Introduce a worker. One for each process and life. It takes its project's jobs, or everybody's if its key is such."""
+    bound = {"project": caller.project, "key_id": caller.key_id, "all_projects": caller.all_projects}
+    worker_id = new_id("wrk")
+    row = register.model_dump(exclude={"offers"}) | {"id": worker_id, "status": "active", **bound}
     rows.add(write.connection, row, register.offers)
-    return Registered(id=row["id"], lease_seconds=context.settings.lease_seconds, probe=context.probe)
+    return Registered(id=worker_id, lease_seconds=context.settings.lease_seconds, probe=context.probe)
 
 
 @router.get("/v1/workers")
-def list_workers(read: Reading, context: Shared, project: Project, limit: Limit = 20, after: AfterWorker = None) -> WorkerList:
-    """List workers with what each owns, runs and last said."""
-    page, rest = cut(rows.page(read.connection, project, after, limit + 1), limit, "id")
-    return WorkerList(data=views.workers(read.connection, context, page), **rest)
+def list_workers(read: Reading, context: Shared, caller: Whoever, limit: Limit = 20, after: AfterWorker = None) -> WorkerList:
+    """List the workers that take the project's jobs, with what each owns, runs and last said."""
+    page, rest = cut(rows.page(read.connection, caller.project, after, limit + 1), limit, "id")
+    return WorkerList(data=views.workers(read.connection, context, page, caller.bound_project), **rest)
 
 
 @router.get("/v1/workers/{worker_id}")
-def get_worker(worker_id: WorkerId, read: Reading, context: Shared, project: Project) -> views.Worker:
-    """Read a worker."""
-    return views.workers(read.connection, context, [queue.worker(read, project, worker_id)])[0]
+def get_worker(worker_id: WorkerId, read: Reading, context: Shared, caller: Whoever) -> views.Worker:
+    """Read a worker: one that takes the project's jobs, or the caller's own."""
+    row = rows.visible(read.connection, caller.project, worker_id) if Scope.JOBS_READ in caller.scopes else None
+    row = row or queue.worker(read, caller, worker_id)
+    return views.workers(read.connection, context, [row], caller.bound_project)[0]
 
 
 @router.post("/v1/workers/{worker_id}/drain", status_code=202)
-def drain_worker(worker_id: WorkerId, write: Writing, context: Shared, project: Project) -> views.Worker:
+def drain_worker(worker_id: WorkerId, write: Writing, context: Shared, caller: Whoever) -> views.Worker:
     """Let a worker take no more work, and have it save and hand back what it runs."""
     change = Change(write, context)
-    queue.worker(change, project, worker_id)
+    if queue.worker(change, caller, worker_id).all_projects and not caller.all_projects:
+        raise BoundToProject("This worker takes everybody's jobs; only a key made with all_projects can drain it.")
     # Marked first: a claim that comes at the same time is then either refused, or among the leases that are looked at next.
     row = rows.drain(write.connection, worker_id)
     for job_id in attempt_rows.leased_by(write.connection, worker_id):
         control.drain(change, job_id)
-    return views.workers(write.connection, context, [row])[0]
+    return views.workers(write.connection, context, [row], caller.bound_project)[0]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class _Claimant:
     """A worker that asks for work. Its two ways of asking are whole transactions, for a thread to run."""
 
     context: Context
-    project: str
+    caller: Caller
     worker_id: str
     claim: Claim
 
@@ -80,7 +86,7 @@ class _Claimant:
         """Claim."""
         began = time.perf_counter()
         with Write(self.context.database) as write:
-            given = queue.claim(Change(write, self.context), self.project, self.worker_id, self.claim)
+            given = queue.claim(Change(write, self.context), self.caller, self.worker_id, self.claim)
         self.context.telemetry.claimed(
             type(given).__name__.lower() if given is not None else "nothing", time.perf_counter() - began
         )
@@ -89,7 +95,7 @@ class _Claimant:
     def look(self) -> tuple[Given | None, bool]:
         """Claim if that is worth it; also tells whether the queue has nothing for anybody."""
         with Read(self.context.database) as read:
-            prospect = queue.prospect(read, self.context, self.project, self.worker_id, self.claim)
+            prospect = queue.prospect(read, self.context, self.caller, self.worker_id, self.claim)
         return (self.take() if prospect == Prospect.WORTH_A_CLAIM else None), prospect == Prospect.NOTHING
 
     def release(self, given: Given) -> None:
@@ -116,9 +122,9 @@ class _Claimant:
 
 
 @router.post("/v1/workers/{worker_id}/claim", response_model=Given, responses={204: {"description": "Nothing to do."}})
-async def claim_attempt(request: Request, worker_id: WorkerId, claim: Claim, context: Shared, project: Project) -> Response:
+async def claim_attempt(request: Request, worker_id: WorkerId, claim: Claim, context: Shared, caller: Whoever) -> Response:
     """Ask for an attempt, or for a spec to look at; waits for one up to `wait_seconds`."""
-    claimant = _Claimant(context, project, worker_id, claim)
+    claimant = _Claimant(context, caller, worker_id, claim)
     given = await claimant.wait(request)
     if given is None:
         return Response(status_code=204)

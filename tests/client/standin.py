@@ -374,6 +374,33 @@ async def deliveries(_world: World, _request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [DELIVERY], "has_more": False, "next": None})
 
 
+KEY = {"id": "key_1", "name": "x", "project": "default", "prefix": "abc", "scopes": ["worker"], "status": "active", "key": "my_"}
+PROJECT = {
+    "id": "prj_1",
+    "name": "vision",
+    "weight": 2.0,
+    "quotas": {"max_running_jobs": 4, "max_devices": None},
+    "created_at": NOW,
+}
+USED = {"object": "usage", "project": "prj_1", "day": "2026-11-23", "device_seconds": 7200.0, "stored_bytes": 10}
+HELD = {"queued_jobs": 1, "running_jobs": 2, "devices": 8, "device_seconds": 9.5, "stored_bytes": 10}
+AUDITED = {"id": "aud_1", "key_id": "key_1", "action": "cancel_job", "target": "/v1/jobs/job_1/cancel", "created_at": NOW}
+
+
+def giving(document: dict[str, Any], status: int = 200) -> Any:
+    """A route that always gives this."""
+
+    async def give(_world: World, _request: Request) -> Response:
+        return JSONResponse(document, status)
+
+    return give
+
+
+def listing(*found: dict[str, Any], **more: Any) -> Any:
+    """A route that always gives this list."""
+    return giving({"object": "list", "data": list(found), "has_more": False, "next": None, **more})
+
+
 NO_JOB = problem(404, "not_found", "There is no such job.")
 ROUTES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/jobs"): submit,
@@ -403,6 +430,16 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/v1/datasets/{dataset}/content"): content,
     ("GET", "/v1/workers"): workers,
     ("POST", "/v1/workers/{worker}/drain"): drain,
+    ("POST", "/v1/keys"): giving(KEY, 201),
+    ("GET", "/v1/keys"): listing(KEY),
+    ("POST", "/v1/keys/{key}/rotate"): giving(KEY),
+    ("DELETE", "/v1/keys/{key}"): delete_webhook,
+    ("POST", "/v1/projects"): giving(PROJECT, 201),
+    ("GET", "/v1/projects"): listing(PROJECT),
+    ("PATCH", "/v1/projects/{project}"): giving(PROJECT),
+    ("DELETE", "/v1/projects/{project}"): delete_webhook,
+    ("GET", "/v1/usage"): listing(USED, now=HELD, quotas={}),
+    ("GET", "/v1/audit"): listing(AUDITED),
     ("POST", "/v1/webhooks"): webhook,
     ("GET", "/v1/webhooks"): webhooks,
     ("PATCH", "/v1/webhooks/{webhook}"): webhook,

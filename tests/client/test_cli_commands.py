@@ -70,6 +70,16 @@ COMMANDS = {
     "webhooks enable whk_1": "whk_1",
     "webhooks disable whk_1": "whk_1",
     "webhooks rm whk_1": "whk_1",
+    "keys": "key_1",
+    "keys create jobs:read worker --name x --project prj_1 --all-projects --expires-at 2999-01-01T00:00:00Z": "key_1",
+    "keys rotate key_1 --overlap-seconds 0": "key_1",
+    "keys revoke key_1": "key_1",
+    "projects": "prj_1",
+    "projects create vision --weight 2 --quota max_running_jobs=4 --quota device_seconds_period=day": "prj_1",
+    "projects update prj_1 --quota max_devices=none": "prj_1",
+    "projects rm prj_1": "prj_1",
+    "usage --project prj_1 --since 2026-11-01": "2026-11-23",
+    "audit --key key_1 -n 5": "aud_1",
     "catalog optimizers": "adamw",
     "catalog optimizers adamw": "adamw",
 }
@@ -169,7 +179,7 @@ def test_failures_are_json_too(world, command, capsys, monkeypatch, text, failur
     found = command(text, "-o", "json")
     shown = capsys.readouterr()
     document = json.loads(shown.out)
-    if failure == "garbage" and text.startswith(("rm ", "logs ", "wait ", "webhooks rm ")):
+    if failure == "garbage" and text.startswith(("rm ", "logs ", "wait ", "webhooks rm ", "keys revoke ", "projects rm ")):
         return  # nothing in these answers needs to be understood
     assert found == code
     assert document["object"] == "error"

@@ -12,11 +12,11 @@ from meshyard import AsyncClient, Client
 from meshyard.operations import Resource, iteration, operation
 
 NAMES = """
-APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuthenticationError
-BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File Job
-JobFailed MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy Problem
-ProblemItem Progress RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Validation WaitTimedOut Webhook
-WebhookDelivery Worker load
+APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuditEntry AuthenticationError
+BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File
+Job JobFailed Key MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy
+Problem ProblemItem Progress Project RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Usage
+Validation WaitTimedOut Webhook WebhookDelivery Worker load
 """
 OPERATIONS = {
     "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause profile program result"
@@ -27,6 +27,9 @@ OPERATIONS = {
     "datasets": "download get list upload",
     "workers": "drain list",
     "webhooks": "add delete deliveries get list redeliver rotate test update",
+    "keys": "create get list revoke rotate",
+    "projects": "create delete get list update",
+    "usage": "audit days now",
     "catalog": "job_schema section",
     "service": "examine ready",
 }

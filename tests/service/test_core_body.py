@@ -196,7 +196,7 @@ def test_the_length_that_a_client_tells_is_not_believed(start, promised: int | N
 
 
 def test_unknown_paths_are_problems(api: Api):
-    for path in ("/", "/v1", "/v1/nothing", "/v1/jobs/", "/v1/jobs/x/y/z", "/favicon.ico", "/v1/sweeps", "/v1/keys"):
+    for path in ("/", "/v1", "/v1/nothing", "/v1/jobs/", "/v1/jobs/x/y/z", "/favicon.ico", "/v1/sweeps", "/v1/keys/x/y"):
         assert_problem(api.get(path), 404)
 
 

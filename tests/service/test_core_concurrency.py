@@ -16,6 +16,7 @@ from service.context import Context
 from service.db.queries import workers as worker_rows
 from service.db.transaction import Read, Write
 from service.domain import queue, submission
+from service.domain.callers import local
 from service.domain.idempotency import ticket
 from service.domain.lifecycle import Change
 from tests.service.core_driver import OFFERS, Api, sampling
@@ -45,7 +46,7 @@ def test_four_hundred_jobs_are_claimed_once_each_by_twelve_workers(context: Cont
         claimed: list[str] = []
         while True:
             with Write(context.database) as write:
-                given = queue.claim(Change(write, context), "default", worker, queue.Claim(devices=8))
+                given = queue.claim(Change(write, context), local(), worker, queue.Claim(devices=8))
             if given is None:
                 return claimed
             assert isinstance(given, Assignment)

@@ -181,13 +181,13 @@ def test_a_quota_of_stored_bytes(api: Api, context: Context):
     job = api.submit()["id"]
     with Write(context.database) as write:
         row = {"project": "default", "what": "stored_bytes"}
-        write.connection.execute(insert(usage).values(day="2026-01-01", amount=5000.0, **row))
+        write.connection.execute(insert(usage).values(day="2999-01-01", amount=5000.0, **row))
     worker = api.worker()
     assert worker.ask().status_code == 204
     shown = api.job(job)["status_reason"]
     assert (shown["code"], "Delete" in shown["hint"]) == ("WaitingForQuota", True)
     with Write(context.database) as write:
-        write.connection.execute(insert(usage).values(day="2026-01-02", amount=500.0, **row))
+        write.connection.execute(insert(usage).values(day="2999-01-02", amount=500.0, **row))
     assert worker.claim().job_id == job
 
 

@@ -19,7 +19,7 @@ from tests.service.test_core_jobs import INSTANT, checkpointed
 
 WORKER = {
     *("object", "id", "status", "platform", "device_kind", "device_count", "memory_bytes", "slots", "labels", "versions"),
-    *("catalog_digest", "code", "registered_at", "seen_at", "running"),
+    *("catalog_digest", "code", "registered_at", "seen_at", "running", "project", "all_projects"),
 }
 
 

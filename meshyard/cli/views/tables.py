@@ -13,6 +13,7 @@ from rich.text import Text
 from meshyard.cli.views.words import age, brief, count, duration, number, size
 from meshyard.models import (
     Attempt,
+    AuditEntry,
     CatalogEntry,
     Checkpoint,
     Code,
@@ -20,8 +21,11 @@ from meshyard.models import (
     Event,
     File,
     Job,
+    Key,
     Metrics,
     Model,
+    Project,
+    Usage,
     Webhook,
     WebhookDelivery,
     Worker,
@@ -216,6 +220,45 @@ def delivery_table(deliveries: Iterable[WebhookDelivery]) -> Table:
         tries, answer = str(one.attempts or 0), str(one.last_status or "")
         error = Text(brief(one.last_error or "", 60))
         table.add_row(one.id, Text(one.type or ""), one.status or "", tries, answer, age(one.created_at), error)
+    return table
+
+
+def key_table(keys: Iterable[Key]) -> Table:
+    """`keys ls`."""
+    table = grid("ID", "NAME", "PREFIX", "PROJECT", "SCOPES", "STATUS", ">LAST USED")
+    for one in keys:
+        reach = "all" if one.all_projects else one.project
+        scopes = Text(", ".join(one.scopes))
+        table.add_row(one.id, Text(brief(one.name or "", 30)), one.prefix, reach, scopes, one.status or "", age(one.last_used_at))
+    return table
+
+
+def project_table(projects: Iterable[Project]) -> Table:
+    """`projects ls`."""
+    table = grid("ID", "NAME", ">WEIGHT", "QUOTAS", ">AGE")
+    for one in projects:
+        bounds = ", ".join(f"{name}={value}" for name, value in one.quotas.items() if name.startswith("max_") and value is not None)
+        table.add_row(one.id, Text(brief(one.name, 30)), number(one.weight), bounds or "none", age(one.created_at))
+    return table
+
+
+def usage_table(days: Iterable[Usage], standing: Mapping[str, Any]) -> Table:
+    """`usage`: a line a day, newest first, below what is held now."""
+    table = grid("DAY", ">DEVICE HOURS", ">ATTEMPTS", ">SUBMITTED", ">SUCCEEDED", ">FAILED", ">CANCELLED", ">STORED")
+    now = standing["now"]
+    held = (f"{now['running_jobs']} running", f"{now['queued_jobs']} queued", f"{now['devices']} devices", "", "")
+    table.add_row("now", number(now["device_seconds"] / 3600), *held, size(now["stored_bytes"]))
+    for day in days:
+        counts = (day.attempts, day.jobs_submitted, day.jobs_succeeded, day.jobs_failed, day.jobs_cancelled)
+        table.add_row(day.day, number(day.device_seconds / 3600), *map(count, counts), size(day.stored_bytes))
+    return table
+
+
+def audit_table(entries: Iterable[AuditEntry]) -> Table:
+    """`audit`."""
+    table = grid("ID", ">AGE", "KEY", "WHAT", "WHERE", "FROM")
+    for one in entries:
+        table.add_row(one.id, age(one.created_at), one.key_id, one.action, Text(brief(one.target, 60)), one.address or "")
     return table
 
 

@@ -27,6 +27,11 @@ def get(connection: Connection, attempt_id: str) -> Row[Any] | None:
     return connection.execute(select(attempts).where(attempts.c.id == attempt_id)).one_or_none()
 
 
+def key_of(connection: Connection, attempt_id: str) -> str | None:
+    """The key of the worker that has or had an attempt."""
+    return connection.execute(select(attempts.c.key_id).where(attempts.c.id == attempt_id)).scalar_one_or_none()
+
+
 def of_job(connection: Connection, job_id: str, after: int, limit: int) -> list[Row[Any]]:
     """A job's attempts in order of their numbers, those that follow the number `after`."""
     query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number > after)

@@ -7,7 +7,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.engine import Connection, Row
 
-from service.db.tables import jobs
+from service.db.tables import code_bundles, datasets, jobs
+
+OWNED = {"job": jobs, "ds": datasets, "code": code_bundles}
+"""Tables by the kind of id of what lies in them."""
+
+
+def project_of(connection: Connection, ident: str) -> str | None:
+    """Whose a job, a dataset or a bundle is."""
+    table = OWNED[ident.partition("_")[0]]
+    return connection.execute(select(table.c.project).where(table.c.id == ident)).scalar_one_or_none()
 
 
 def status(connection: Connection, project: str, job_id: str) -> str | None:

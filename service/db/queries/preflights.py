@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
 from service.db.queries.workers import serves
-from service.db.tables import preflight_needs, preflights, worker_offers
+from service.db.tables import preflight_needs, preflights, worker_offers, workers
 
 MOST_VIRTUAL_DEVICES = 1024
 """CPU devices that a child can make within a second or so."""
@@ -64,6 +64,12 @@ def take(
     }
     statement = update(preflights).where(preflights.c.id == best, preflights.c.status == "waiting").values(**values)
     return connection.execute(statement.returning(*preflights.c)).one_or_none()
+
+
+def key_of(connection: Connection, preflight_id: str) -> str | None:
+    """The key of the worker that looks at it."""
+    query = select(workers.c.key_id).join_from(preflights, workers, workers.c.id == preflights.c.worker_id)
+    return connection.execute(query.where(preflights.c.id == preflight_id)).scalar_one_or_none()
 
 
 def get(connection: Connection, preflight_id: str) -> Row[Any] | None:

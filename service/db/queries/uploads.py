@@ -28,10 +28,11 @@ class Holder:
     current: bool
 
 
-def holder(connection: Connection, project: str, attempt_id: str) -> Holder | None:
-    """The attempt, and whether it still holds its job; None if the project has no such attempt."""
+def holder(connection: Connection, attempt_id: str, key_id: str | None) -> Holder | None:
+    """The attempt, and whether it still holds its job; None if no worker of this key has it, of any where `key_id` is None."""
     query = select(attempts.c.job_id, attempts.c.fence, attempts.c.ended_at, jobs.c.attempt_id, jobs.c.fence.label("job_fence"))
-    query = query.join(jobs, jobs.c.id == attempts.c.job_id).where(attempts.c.id == attempt_id, jobs.c.project == project)
+    query = query.join(jobs, jobs.c.id == attempts.c.job_id).where(attempts.c.id == attempt_id)
+    query = query if key_id is None else query.where(attempts.c.key_id == key_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None

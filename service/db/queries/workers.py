@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.db.engine import now_us
 from service.db.queries import clock
-from service.db.tables import attempts, leases, worker_offers, workers
+from service.db.tables import attempts, jobs, leases, worker_offers, workers
 
 held = (
     select(leases.c.worker_id, func.count().label("leases"), func.sum(leases.c.devices).label("leased_devices"))
@@ -33,14 +33,25 @@ def serves(worker: Row[Any], project: ColumnElement[str]) -> ColumnElement[bool]
     return true() if worker.all_projects else project == worker.project
 
 
-def get(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
-    """A worker's row, if the project has such a worker."""
-    return connection.execute(select(workers).where(workers.c.id == worker_id, workers.c.project == project)).one_or_none()
+def _of(project: str, worker_id: str, key_id: str | None) -> list[ColumnElement[bool]]:
+    owned = [workers.c.id == worker_id, workers.c.project == project]
+    return owned if key_id is None else [*owned, workers.c.key_id == key_id]
 
 
-def touch(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
-    """Note that a worker has been heard of just now; gives its row, None if the project has no such worker."""
-    statement = update(workers).where(workers.c.id == worker_id, workers.c.project == project).values(seen_at=now_us())
+def get(connection: Connection, project: str, worker_id: str, key_id: str | None) -> Row[Any] | None:
+    """A worker's row, if the project has such a worker, registered by this key; None asks for any."""
+    return connection.execute(select(workers).where(*_of(project, worker_id, key_id))).one_or_none()
+
+
+def visible(connection: Connection, project: str, worker_id: str) -> Row[Any] | None:
+    """A worker's row, if it works for the project."""
+    serving = or_(workers.c.all_projects, workers.c.project == project)
+    return connection.execute(select(workers).where(workers.c.id == worker_id, serving)).one_or_none()
+
+
+def touch(connection: Connection, project: str, worker_id: str, key_id: str | None) -> Row[Any] | None:
+    """Note that a worker has been heard of just now; gives its row, None if there is no such worker, as with `get`."""
+    statement = update(workers).where(*_of(project, worker_id, key_id)).values(seen_at=now_us())
     return connection.execute(statement.returning(*workers.c)).one_or_none()
 
 
@@ -61,15 +72,19 @@ def drain(connection: Connection, worker_id: str) -> Row[Any]:
 
 
 def page(connection: Connection, project: str, after: str | None, limit: int) -> list[Row[Any]]:
-    """Workers, newest first, that come after the worker `after`."""
-    query = select(workers).where(workers.c.project == project).order_by(workers.c.id.desc()).limit(limit)
+    """Workers that work for the project, newest first, that come after the worker `after`."""
+    query = (
+        select(workers).where(or_(workers.c.all_projects, workers.c.project == project)).order_by(workers.c.id.desc()).limit(limit)
+    )
     return list(connection.execute(query if after is None else query.where(workers.c.id < after)))
 
 
-def running(connection: Connection, worker_ids: Sequence[str]) -> Sequence[Row[*tuple[Any, ...]]]:
-    """What workers are running: a row for each lease, with its attempt's step and phase."""
+def running(connection: Connection, worker_ids: Sequence[str], project: str | None) -> Sequence[Row[*tuple[Any, ...]]]:
+    """What workers are running for a project, or for any: a row for each lease, with its attempt's step and phase."""
     columns = (leases.c.worker_id, leases.c.job_id, leases.c.attempt_id, leases.c.devices, leases.c.beat_at)
     query = select(*columns, attempts.c.step, attempts.c.phase).join(attempts, attempts.c.id == leases.c.attempt_id)
+    if project is not None:
+        query = query.join(jobs, jobs.c.id == leases.c.job_id).where(jobs.c.project == project)
     return connection.execute(query.where(leases.c.worker_id.in_(worker_ids)).order_by(leases.c.attempt_id)).all()
 
 
