@@ -48,7 +48,7 @@ from service.http import (
     webhooks,
     workers,
 )
-from service.http.access import GuardedRoute
+from service.http.access import NEEDS, GuardedRoute
 from service.http.auth import Gate
 from service.http.courier import Courier
 from service.http.throttle import Streams
@@ -66,6 +66,19 @@ ROUTERS = (
 CLOSING = "closing"
 TIDY_SECONDS = 60.0
 MEASURE_SECONDS = 600.0
+
+
+def _guarded(router: APIRouter) -> APIRouter:
+    """A router, if every route of it says what it asks for: an oversight must not open a door, so nothing starts with one."""
+    for route in router.routes:
+        if not isinstance(route, GuardedRoute):
+            raise TypeError(f"{route} would let everybody pass: make its router with a route_class that guards")
+        if route.name not in NEEDS:
+            raise TypeError(f"say in service/http/access.py what {route.name} asks for")
+    return router
+
+
+GUARDED = tuple(map(_guarded, (*(module.router for module in ROUTERS), preflights.reports)))
 
 
 def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
@@ -91,17 +104,10 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.add_middleware(Gate, settings=settings, context=context, keyring=app.state.keyring)
     app.add_middleware(prometheus.Measured)
     problems.install(app)
-    for router in (*(module.router for module in ROUTERS), preflights.reports):
-        _require_guards(router)
+    for router in GUARDED:
         app.include_router(router)
     openapi.install(app, needs_key=settings.api_key is not None)
     return app
-
-
-def _require_guards(router: APIRouter) -> None:
-    bare = [route for route in router.routes if not isinstance(route, GuardedRoute)]
-    if bare:
-        raise TypeError(f"{bare} would let everybody pass: make their router with a route_class that guards")
 
 
 def _version() -> str:

@@ -42,7 +42,18 @@ UNKNOWN = OPERATE
 NEEDS: dict[str, Need] = {
     **dict.fromkeys(("read_liveness", "read_readiness"), OPEN),
     **dict.fromkeys(
-        ("list_jobs", "get_job", "list_events", "stream_job", "get_metrics", "get_logs", "list_attempts", "get_place"), READ
+        (
+            "list_jobs",
+            "get_job",
+            "list_events",
+            "stream_job",
+            "get_metrics",
+            "get_logs",
+            "list_attempts",
+            "get_place",
+            "get_program",
+        ),
+        READ,
     ),
     **dict.fromkeys(("list_checkpoints", "list_files", "download_archive", "get_result", "list_artifacts"), READ),
     **dict.fromkeys(("list_datasets", "get_dataset", "list_code", "get_code", "list_workers"), READ),
