@@ -248,17 +248,19 @@ def test_only_a_job_that_has_ended_can_be_deleted(api: Api):
     assert_problem(api.delete(f"/v1/jobs/{job['id']}"), 404)
 
 
-def keep(
-    attempt: Attempt, step: int, paths: Sequence[str] = ("data",), events: Sequence[dict[str, object]] = (), **metrics: float
-) -> None:
-    """Report a checkpoint of small files, and events in the same batch."""
+def written(attempt: Attempt, step: int, paths: Sequence[str], metrics: dict[str, float]) -> dict[str, object]:
+    """A checkpoint of small files, as a report tells it."""
     root = Path(attempt.given["storage"]["root"]) / attempt.given["prefix"] / "checkpoints" / str(step)
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(b"abc")
     known = {"bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
-    told = {"step": step, "files": [{"path": path, **known} for path in paths], "metrics": metrics}
-    assert attempt.report(checkpoints=[told], events=list(events)).status_code == 200
+    return {"step": step, "files": [{"path": path, **known} for path in paths], "metrics": metrics}
+
+
+def keep(attempt: Attempt, step: int, paths: Sequence[str] = ("data",), **metrics: float) -> None:
+    """Report a checkpoint of small files."""
+    assert attempt.report(checkpoints=[written(attempt, step, paths, metrics)]).status_code == 200
 
 
 def test_a_checkpoint_is_told_after_what_came_with_it(api: Api):
@@ -267,7 +269,7 @@ def test_a_checkpoint_is_told_after_what_came_with_it(api: Api):
     worker = api.worker()
     worker.probe_token = worker.registered["probe"]["token"]
     attempt = worker.claim()
-    keep(attempt, 4, events=[{"type": "compile.finished", "data": {}}])
+    attempt.report(checkpoints=[written(attempt, 4, ["data"], {})], events=[{"type": "compile.finished", "data": {}}])
     assert api.told(attempt.job_id)[-2:] == ["compile.finished", "checkpoint.committed"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,7 +50,8 @@ def test_the_loss_agrees_on_every_mesh(text: Path, sharding: str, axes: dict[str
 def test_the_optimizer_may_lie_in_the_hosts_memory(tmp_path: Path) -> None:
     """Between steps, on a mesh and after a resume; no bit is another."""
     document = specs.on_mesh(specs.spirals(), "tp", data=4, model=2)
-    near, far = running.build(document), running.build(document | {"offload": "opt_state"})
+    near: Any = running.build(document)
+    far: Any = running.build(document | {"offload": "opt_state"})
     expected, _ = running.advance(near, running.start(near), 4)
     state, _ = running.advance(far, running.start(far), 2)
     state = restore(trained_models.save(far, state, tmp_path), far)
