@@ -127,7 +127,7 @@ class Resume(Document):
 
     job_id: Name
     step: Step
-    what: Literal["all", "params"]
+    what: Literal["all", "params", "draws"]
     prefix: Text
     files: list[File]
     outputs: list[File]

@@ -15,7 +15,7 @@ import jax
 from jobs.errors import JobError, UserFault
 from jobs.programs import card, user_code
 from jobs.programs.autopsy import place_of
-from jobs.programs.outputs import Outputs
+from jobs.programs.outputs import DRAWS, PREDICTIONS, Outputs
 from jobs.programs.preflight.fit import require_state_fits, require_step_fits
 from jobs.programs.preflight.sampling import require_draws_fit
 from jobs.programs.printing import shapes
@@ -28,7 +28,7 @@ from worker import checkpoint, devices, memory
 from worker.channel import Channel, Message
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
-from worker.handed import folders, subject
+from worker.handed import folders, predicts, subject
 from worker.ledger import Ledger
 from worker.nonfinite import explained
 from worker.profiling import Profiler
@@ -66,7 +66,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     directory = Path(start["directory"])
     talk.ledger.enter("device_init")
     devices.configure(start["cpu_devices"], start["device_ids"], start["compile_cache"], spec)
-    outputs = Outputs(Path(start["outputs"]), began_at)
+    outputs = Outputs(Path(start["outputs"]), began_at, PREDICTIONS if predicts(start) else DRAWS)
     compilations = Compilations(lambda: talk.ledger.phase, talk.event)
     with talk.interruptible(began_at):
         found = devices.describe()
@@ -111,6 +111,8 @@ def _first_state(program: Program, start: Message) -> State:
     if not start["resume"]:
         return program.init()
     folder = Path(start["resume"])
+    if start["assignment"]["resume"]["what"] == "draws":
+        return program.init()
     if start["assignment"]["resume"]["what"] == "params":
         if isinstance(program, WarmStarted):
             return program.warm_start(Origin(*checkpoint.fitted(folder)))

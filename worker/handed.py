@@ -17,7 +17,13 @@ def beside(start: Message) -> Beside:
     assignment, paths = start["assignment"], start["beside"]
     files = {role: DataFile(Path(paths[role]), file["format"], file["sha256"]) for role, file in assignment["beside"].items()}
     sha256 = assignment["dataset"]["sha256"] if assignment["dataset"] else ""
-    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]))
+    draws = Path(start["outputs"]) if start["resume"] and predicts(start) else None
+    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]), draws)
+
+
+def predicts(start: Message) -> bool:
+    """Whether the job works with the draws of another."""
+    return start["assignment"]["spec"]["kind"] == "predict"
 
 
 def folders(start: Message) -> list[Path]:

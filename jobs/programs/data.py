@@ -50,12 +50,14 @@ class Beside:
         tokenizer: a `tokenizers` file.
         evaluation: data to evaluate on.
         encoded: folder in which texts are kept as tokens; None to keep none.
+        draws: folder of outputs in which the draws of another job lie; None where there are none.
     """
 
     sha256: str = ""
     tokenizer: DataFile | None = None
     evaluation: DataFile | None = None
     encoded: Path | None = None
+    draws: Path | None = None
 
 
 ALONE = Beside()

@@ -4,6 +4,7 @@ A file is written once, whole, and never changed; a checkpoint's manifest names 
 resumes reads them back and knows what the first one knew.
 
     draws/{step}.npz            the draws of the block that ended at `step`, (chains, draws, …) by site
+    predictions/{step}.npz      the same of a job that predicts from the draws of another, which then lie in draws/
     measurements/{step}.json    numbers measured at `step`: they decide early stopping and name the best step
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-DRAWS, MEASUREMENTS = "draws", "measurements"
+DRAWS, MEASUREMENTS, PREDICTIONS = "draws", "measurements", "predictions"
 EVALUATED = "_evaluated"
 
 
@@ -27,12 +28,14 @@ class Outputs:
     Args:
         folder: where they are kept; what earlier attempts left there up to `step` is taken up, what lies beyond is not.
         step: the step that the run starts from.
+        own: the folder of the blocks that the run puts out. Draws in another folder were given to it, and stay part of its outputs.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        self.folder = folder
-        for name in (DRAWS, MEASUREMENTS):
+    def __init__(self, folder: Path, step: int = 0, own: str = DRAWS) -> None:
+        self.folder, self._own = folder, own
+        for name in (own, MEASUREMENTS):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        self._given = [] if own == DRAWS else self._blocks_in(DRAWS)
         self._names = [name for name in self._found() if _step_of(name) <= step]
         self._measured = {
             _step_of(name): json.loads((folder / name).read_text()) for name in self._names if name.startswith(MEASUREMENTS)
@@ -40,11 +43,11 @@ class Outputs:
 
     def names(self, step: int) -> list[str]:
         """The files that belong to a run up to `step`, relative to the folder."""
-        return [name for name in self._names if _step_of(name) <= step]
+        return [*self._given, *(name for name in self._names if _step_of(name) <= step)]
 
     def keep_draws(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep the draws of the block that ends at `step`."""
-        name = f"{DRAWS}/{step:012d}.npz"
+        name = self._name_of(step)
         part = self.folder / (name + ".part")
         with part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -73,15 +76,15 @@ class Outputs:
 
     def blocks(self, after: int = 0) -> list[int]:
         """The steps at which blocks of draws ended, later ones than `after`."""
-        return sorted(step for name in self._names if name.startswith(DRAWS) and (step := _step_of(name)) > after)
+        return sorted(step for name in self._names if name.startswith(self._own) and (step := _step_of(name)) > after)
 
     def block(self, step: int) -> Mapping[str, np.ndarray]:
         """The draws of the block that ended at a step, each array read when it is asked for: (chains, draws, …) by site."""
-        return np.load(self.folder / f"{DRAWS}/{step:012d}.npz", allow_pickle=False)
+        return np.load(self.folder / self._name_of(step), allow_pickle=False)
 
     def draws(self) -> dict[str, np.ndarray]:
         """All draws so far, in memory: (chains, draws, …) by site."""
-        blocks = [_read(self.folder / f"{DRAWS}/{step:012d}.npz") for step in self.blocks()]
+        blocks = [_read(self.folder / self._name_of(step)) for step in self.blocks()]
         return {name: np.concatenate([block[name] for block in blocks], axis=1) for name in (blocks[0] if blocks else {})}
 
     def at(self, step: int, trial: int | None = None) -> dict[str, float]:
@@ -105,9 +108,15 @@ class Outputs:
         step = min(series)[1]
         return {"step": step, **_shown(self._measured[step], trial)}
 
+    def _name_of(self, step: int) -> str:
+        return f"{self._own}/{step:012d}.npz"
+
+    def _blocks_in(self, folder: str) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in (self.folder / folder).glob("*.npz"))
+
     def _found(self) -> list[str]:
-        files = [*(self.folder / DRAWS).glob("*.npz"), *(self.folder / MEASUREMENTS).glob("*.json")]
-        return sorted(str(path.relative_to(self.folder)) for path in files)
+        measured = [str(path.relative_to(self.folder)) for path in (self.folder / MEASUREMENTS).glob("*.json")]
+        return sorted([*self._blocks_in(self._own), *measured])
 
     def _finish(self, part: Path, name: str) -> None:
         part.replace(self.folder / name)

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.programs.data import ALONE, Beside
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.mesh import Layout, build_mesh
+from jobs.programs.predict import PredictProgram
 from jobs.programs.program import Program
 from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
@@ -18,6 +19,7 @@ PROGRAMS: Mapping[str, Callable[[dict[str, Any], Layout, Path | None, str | None
     "train": TrainProgram,
     "mcmc": McmcProgram,
     "svi": SviProgram,
+    "predict": PredictProgram,
 }
 
 

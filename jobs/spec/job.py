@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.errors import Issue, SpecInvalid
-from jobs.spec import classics, imports, mcmc_checks, models, svi_checks, train_checks
+from jobs.spec import classics, imports, mcmc_checks, models, predict, svi_checks, train_checks
 from jobs.spec.binding import WEIGHT, Binding, bind
 from jobs.spec.bundle.facts import BundleFacts, FindBundle
 from jobs.spec.catalog import SectionName, load, named
@@ -23,6 +23,7 @@ from jobs.spec.mesh import place
 from jobs.spec.numerics import check_debug, check_precision
 from jobs.spec.origin import CheckpointFacts, FindCheckpoint, check_origin, check_part, default_what, find_origin
 from jobs.spec.pointers import listed, nearest, quoted
+from jobs.spec.predict import Predict
 from jobs.spec.profile import check_profile
 from jobs.spec.program.binding import bind_program
 from jobs.spec.program.distributions import types_in
@@ -36,7 +37,7 @@ from jobs.spec.svi import Svi
 from jobs.spec.text import bind_text, learns_from_text
 from jobs.spec.train import Train
 
-KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc, "svi": Svi}
+KINDS: dict[str, type[Envelope]] = {"train": Train, "mcmc": Mcmc, "svi": Svi, "predict": Predict}
 MOST_ISSUES = 256
 """A reply never grows far beyond the request that it answers."""
 
@@ -47,11 +48,12 @@ _NAMED: dict[str, tuple[tuple[str, SectionName], ...]] = {
     "train": (("model", "models"), ("optimizer", "optimizers"), ("loss", "losses")),
     "mcmc": (("model", "models"), ("kernel", "kernels")),
     "svi": (("model", "models"), ("guide", "guides"), ("optimizer", "optimizers"), ("loss", "losses")),
+    "predict": (("model", "models"),),
 }
-_RULES = {"train": train_checks, "mcmc": mcmc_checks, "svi": svi_checks}
+_RULES = {"train": train_checks, "mcmc": mcmc_checks, "svi": svi_checks, "predict": predict}
 _CHECKS: dict[str, tuple[Check, ...]] = {kind: rules.CHECKS for kind, rules in _RULES.items()}
 _WARNINGS: dict[str, tuple[Check, ...]] = {kind: rules.WARNINGS for kind, rules in _RULES.items()}
-UNITS = {"train": "step", "svi": "step", "mcmc": "draw"}
+UNITS = {"train": "step", "svi": "step", "mcmc": "draw", "predict": "draw"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Spec:
     """A job description that can be accepted.
 
     Attributes:
-        kind: `train`, `mcmc` or `svi`.
+        kind: `train`, `mcmc`, `svi` or `predict`.
         document: as it was sent.
         resolved: the same with every field present and every default fixed: what a worker receives.
         name, metadata, priority: for people and the queue.
@@ -117,7 +119,7 @@ def read_spec(
     draft = _read(document)
     _fit_to_catalog(draft)
     _derive(draft, find_dataset, find_checkpoint)
-    if draft.has("model", "data", "facts") and draft.parts["model"]["type"] == "glm":
+    if draft.kind != "predict" and draft.has("model", "data", "facts") and draft.parts["model"]["type"] == "glm":
         _settle_glm(draft, find_table)
     draft.issues += imports.check_imports(draft.parts, find_bundle)
     for check in _CHECKS[draft.kind]:
@@ -145,7 +147,7 @@ def _read(document: object) -> Draft:
 
 def _fit_to_catalog(draft: Draft) -> None:
     """Fit what names an entry of the catalog."""
-    for name, section in _NAMED[draft.kind]:
+    for name, section in () if draft.kind == "predict" else _NAMED[draft.kind]:
         if draft.parts.get(name) is not None:
             kind = _serving(draft.kind, section)
             fitted = load().fit(section, draft.parts[name], f"/{name}", kind)
@@ -176,6 +178,7 @@ def _serving(kind: str, section: str) -> str | None:
 
 def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckpoint) -> None:
     """What follows from the fields: the data's facts and binding, the objective, the mesh, the origin."""
+    _find_posterior(draft, find_checkpoint)
     if draft.has("data"):
         draft.add("facts", find_facts(draft.parts["data"], find_dataset))
         if draft.kind == "train":
@@ -199,6 +202,14 @@ def _derive(draft: Draft, find_dataset: FindDataset, find_checkpoint: FindCheckp
         _find_origin(draft, find_checkpoint)
 
 
+def _find_posterior(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
+    """The draws to predict from, and with them the model; nothing for a job that names none."""
+    if draft.has("posterior"):
+        draft.add("source", predict.find_posterior(draft.parts["posterior"], find_checkpoint))
+    if draft.has("source"):
+        draft.parts["model"] = draft.parts["source"].resolved_spec["model"]
+
+
 def _check_looks(draft: Draft) -> None:
     """What is to be shown of the run."""
     if draft.has("debug"):
@@ -210,11 +221,18 @@ def _check_looks(draft: Draft) -> None:
 
 def _total(draft: Draft) -> int | None:
     """Steps, or transitions of every chain; None where they are not sound."""
+    if draft.kind == "predict":
+        used = draft.has("source", "posterior")
+        return predict.draws_of(draft.parts["source"]) // draft.parts["posterior"].thinning if used else None
     names = ("num_warmup", "num_samples") if draft.kind == "mcmc" else ("steps",)
     return sum(draft.parts[name] for name in names) if draft.has(*names) else None
 
 
 def _bind(draft: Draft, data: Data, facts: DatasetFacts) -> None:
+    if draft.kind == "predict":
+        if facts.format != "text":
+            draft.add("binding", predict.bind_prediction(data, facts, draft.parts["source"]))
+        return
     model, loss = draft.parts["model"], draft.parts.get("loss")
     if "program" in draft.parts:
         if facts.format != "text":
@@ -269,6 +287,8 @@ def _settle_loss(draft: Draft) -> None:
 
 def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:
     wanted = draft.parts["init_from"]
+    if draft.kind == "predict":
+        return  # refused by a check of its own
     draft.add("origin", find_origin(wanted, find_checkpoint))
     if not draft.has("origin"):
         return

@@ -18,11 +18,12 @@ from jobs.spec.strict import Document, Name
 
 OPEN = -1
 """The size of an axis that takes what a worker has."""
-AXES: dict[str, tuple[str, ...]] = {"train": ("data", "model"), "mcmc": ("chains",), "svi": ("data",)}
+AXES: dict[str, tuple[str, ...]] = {"train": ("data", "model"), "mcmc": ("chains",), "svi": ("data",), "predict": ("data",)}
 _MEANING = {
     "train": '"data" carries the batch, "model" the tensor-parallel dimensions',
     "mcmc": '"chains" carries the chains',
     "svi": "a guide is fitted on one device",
+    "predict": "predictions are made on one device",
 }
 
 

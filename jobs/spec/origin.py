@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -78,6 +78,17 @@ FindCheckpoint = Callable[[str, int | Literal["best"] | None], CheckpointFacts |
 
 _FREE = {"dropout", "attention"}
 """Arguments of a model that do not change the shape of its parameters."""
+
+
+def start_of(resolved: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint of another job that a resolved spec starts from: `job`, `step` and `what` is taken of it.
+
+    Predictions take its draws, unless they go on from predictions that were made already.
+    """
+    if resolved.get("init_from") is not None:
+        return resolved["init_from"]
+    posterior = resolved.get("posterior")
+    return None if posterior is None else {"job": posterior["job"], "step": posterior["step"], "what": "draws"}
 
 
 def default_what(kind: str, found: CheckpointFacts) -> str:

@@ -17,7 +17,8 @@ from jobs.spec.envelope import SPEC_VERSION
 from jobs.spec.measures import is_text, settle_measures
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import resolve_precision
-from jobs.spec.origin import default_what
+from jobs.spec.origin import CheckpointFacts, default_what
+from jobs.spec.predict import draws_of
 from jobs.spec.resources import Resources
 from jobs.spec.text import Corpus, resolve_text
 
@@ -41,7 +42,9 @@ def warn_of_resolved(resolved: Mapping[str, Any]) -> Iterator[Issue]:
 
 def total_of(resolved: Mapping[str, Any]) -> int:
     """Steps, or transitions of every chain, after which a job is done."""
-    return resolved["num_warmup"] + resolved["num_samples"] if resolved["kind"] == "mcmc" else resolved["steps"]
+    if resolved["kind"] in ("mcmc", "predict"):
+        return resolved.get("num_warmup", 0) + resolved["num_samples"]
+    return resolved["steps"]
 
 
 def _common(kind: str, parts: Mapping[str, Any]) -> Resolved:
@@ -103,7 +106,35 @@ def _svi(parts: Mapping[str, Any], given: frozenset[str]) -> Resolved:
     }
 
 
-_OWN: Mapping[str, Callable[[Mapping[str, Any], frozenset[str]], Resolved]] = {"train": _train, "mcmc": _mcmc, "svi": _svi}
+def _predict(parts: Mapping[str, Any], _given: frozenset[str]) -> Resolved:
+    """The model, its form and its number formats are those of the job that has the draws."""
+    found: CheckpointFacts = parts["source"]
+    thinning: int = parts["posterior"].thinning
+    draws = draws_of(found) // thinning
+    checkpoint: McmcCheckpoint = parts["checkpoint"]
+    return {
+        "model": parts["model"],
+        "reparam": found.resolved_spec.get("reparam"),
+        "precision": found.resolved_spec["precision"],
+        "posterior": {"job": found.job_id, "step": found.step, "thinning": thinning, "args": _names_of(found)},
+        "num_chains": found.resolved_spec["num_chains"],
+        "num_samples": draws,
+        "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
+        "checkpoint": checkpoint.model_dump() | {"every_draws": min(checkpoint.every_draws, draws)},
+    }
+
+
+def _names_of(found: CheckpointFacts) -> list[str]:
+    """What the sampled model was called with."""
+    return sorted(found.resolved_spec["data"].get("args") or {})
+
+
+_OWN: Mapping[str, Callable[[Mapping[str, Any], frozenset[str]], Resolved]] = {
+    "train": _train,
+    "mcmc": _mcmc,
+    "svi": _svi,
+    "predict": _predict,
+}
 
 
 def _train_checkpoint(checkpoint: TrainCheckpoint, steps: int) -> Resolved:

@@ -29,6 +29,7 @@ _NAMED = {
     "train": {"model": "train_model", "loss": "loss", "optimizer": "optimizer"},
     "mcmc": {"model": "mcmc_model", "kernel": "kernel", "reparam": "reparams"},
     "svi": {"model": "mcmc_model", "guide": "guide", "optimizer": "optimizer", "loss": "objective", "reparam": "reparams"},
+    "predict": {},
 }
 """The fields that are fitted to the catalog; pydantic takes them as they come."""
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from jobs.errors import Issue
 from jobs.protocol import Committed, File, Resume
+from jobs.spec.origin import start_of
 from service.context import Context
 from service.db.queries import checkpoints, events, lookup, uploads
 from service.db.transaction import Write
@@ -136,17 +137,19 @@ def resume_point(connection: Connection, job: Row[Any]) -> Resume | None:
     source = checkpoints.get(connection, job.init_from_job, job.init_from_step)
     if source is None:
         raise NotFound("The checkpoint that this job starts from is no longer there.")
-    return _resume(source, job.resolved_spec["init_from"]["what"])
+    start = start_of(job.resolved_spec) or {}
+    return _resume(source, start["what"])
 
 
-def _resume(row: Row[Any], what: Literal["all", "params"]) -> Resume:
-    outputs: list[dict[str, Any]] = row.manifest["outputs"] if what == "all" else []
+def _resume(row: Row[Any], what: Literal["all", "params", "draws"]) -> Resume:
+    kept: list[dict[str, Any]] = row.manifest["outputs"]
+    outputs = {"all": kept, "params": [], "draws": [file for file in kept if file["path"].startswith("draws/")]}[what]
     return Resume(
         job_id=row.job_id,
         step=row.step,
         what=what,
         prefix=row.prefix,
-        files=files_of(row),
+        files=[] if what == "draws" else files_of(row),
         outputs=[File(**file) for file in outputs],
         keys={file["path"]: row.manifest["keys"][file["path"]] for file in outputs},
     )

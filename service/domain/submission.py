@@ -16,7 +16,7 @@ from jobs.spec.dataset import DatasetFacts
 from jobs.spec.extension import Extension
 from jobs.spec.imports import bundles_of
 from jobs.spec.job import Spec, read_spec
-from jobs.spec.origin import CheckpointFacts, FindCheckpoint
+from jobs.spec.origin import CheckpointFacts, FindCheckpoint, start_of
 from jobs.spec.resolve import total_of
 from jobs.states import TERMINAL, Phase, Status
 from service.context import Context
@@ -102,7 +102,7 @@ def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:
 
 def _hold_source(change: Change, project: str, resolved: Mapping[str, Any]) -> None:
     """Make sure that the checkpoint to start from is there and stays: its job's row is held until this one's is in."""
-    source = resolved.get("init_from")
+    source = start_of(resolved)
     if source is None:
         return
     held = jobs.lock(change.connection, project, source["job"])
@@ -139,7 +139,7 @@ COPIED = (
 
 
 def _queue(change: Change, row: dict[str, Any], needs: list[str], warnings: list[dict[str, Any]] | None = None) -> Row[Any]:
-    source: dict[str, Any] = row["resolved_spec"].get("init_from") or {}
+    source: dict[str, Any] = start_of(row["resolved_spec"]) or {}
     whole: dict[str, Any] = {
         **row,
         "id": new_id("job"),

@@ -17,6 +17,7 @@ from jobs.programs import data as datasets
 from jobs.programs import tables
 from jobs.programs.models import classics, glm, program
 from jobs.programs.user_code import own_posterior
+from jobs.spec.catalog import load
 from jobs.spec.imports import is_own
 
 Model = Callable[..., None]
@@ -81,22 +82,31 @@ def build_model(model: dict[str, Any]) -> Model:
     return KINDS[model["type"]](model)
 
 
-def observed(spec: dict[str, Any], path: Path | None, form: str | None) -> Mapping[str, jax.Array | np.ndarray]:
+def observed(
+    spec: dict[str, Any], path: Path | None, form: str | None, *, response: bool = True
+) -> Mapping[str, jax.Array | np.ndarray]:
     """The data of a job as its model takes it.
 
     Args:
         spec: the resolved spec.
         path: the data file, None for inline and builtin data.
         form: the data file's format.
+        response: whether it holds what a formula models; a prediction needs none.
 
     Raises:
         UserFault: `dataset_invalid`, where the data is not what the model needs.
     """
     model, data = spec["model"], spec["data"]
     if model["type"] == "glm":
-        return glm.arrays_of(model, tables.table_of(data, path, form, model["design"]["kinds"]))
+        return glm.arrays_of(model, tables.table_of(data, path, form, model["design"]["kinds"]), response=response)
     columns = datasets.columns_of(data, path, form)
     return as_arrays(model, datasets.bind(columns, data["args"] or {name: name for name in columns}))
+
+
+def arguments_of(model: Mapping[str, Any]) -> list[str]:
+    """The arguments of a model of the catalog; none of one that has its own."""
+    section = load().sections["models"]
+    return section[model["type"]]["args"] if model["type"] in section else []
 
 
 def as_arrays(model: dict[str, Any], bound: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,16 @@ class Blocks:
             if length:
                 yield start, length, self._outputs.block(step)
             start += length
+
+    def take(self, names: Iterable[str], which: np.ndarray) -> Arrays:
+        """Some draws of each chain: `which` are their numbers, ascending."""
+        wanted = list(names)
+        parts: list[Arrays] = []
+        for start, count, block in self:
+            here = which[(which >= start) & (which < start + count)] - start
+            if here.size:
+                parts.append({name: block[name][:, here] for name in wanted})
+        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in wanted}
 
     def whole(self, name: str) -> np.ndarray:
         """One array over all draws: (chains, draws, …)."""

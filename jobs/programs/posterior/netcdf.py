@@ -10,7 +10,7 @@ from typing import Any, Self
 import h5netcdf
 import numpy as np
 
-from jobs.programs.posterior.blocks import Blocks, Form
+from jobs.programs.posterior.blocks import STATISTIC, Blocks, Form
 
 PIECE_NUMBERS = 2**20
 """Numbers that are read or written at once."""
@@ -106,9 +106,14 @@ def plain(name: str) -> str:
 
 def write_draws(file: NetCdf, blocks: Blocks) -> None:
     """Posterior and sample statistics, block by block."""
+    write_groups(file, blocks, {"posterior": "", "sample_stats": STATISTIC})
+
+
+def write_groups(file: NetCdf, blocks: Blocks, prefixes: Mapping[str, str]) -> None:
+    """Groups of draws, block by block: by name, the prefix that its arrays have in the blocks."""
     leading = {"chain": blocks.chains, "draw": blocks.draws}
-    parts = {"posterior": (blocks.sites(), ""), "sample_stats": (blocks.statistics(), "sample_stats/")}
-    for group_name, (forms, prefix) in parts.items():
+    for group_name, prefix in prefixes.items():
+        forms = blocks.statistics() if prefix else blocks.sites()
         if not forms:
             continue
         group = file.group(group_name, leading)

@@ -19,7 +19,7 @@ from numpyro import handlers
 from numpyro.primitives import Messenger
 
 from jobs.errors import UserFault
-from jobs.programs.posterior.blocks import Arrays
+from jobs.programs.posterior.blocks import HIDDEN, Arrays
 
 Model = Callable[..., Any]
 Sites = dict[str, jax.Array]
@@ -56,14 +56,14 @@ class Replay:
         model: the NumPyro function, in the form that was sampled.
         data: its arguments.
         observed: the sites that it observes, with the shape and dtype of their values.
-        latent: the sites that it draws.
+        latent: the sites that it draws, likewise.
         recorded: what else it records.
     """
 
     model: Model
     data: Mapping[str, Any]
     observed: Mapping[str, jax.ShapeDtypeStruct]
-    latent: tuple[str, ...]
+    latent: Mapping[str, jax.ShapeDtypeStruct]
     recorded: tuple[str, ...]
 
     @classmethod
@@ -78,7 +78,7 @@ class Replay:
                     found[kind][name] = jax.ShapeDtypeStruct(jnp.shape(site["value"]), jnp.result_type(site["value"]))
 
         jax.eval_shape(look, jax.random.key(0))
-        return cls(model, data, found["observed"], tuple(found["latent"]), tuple(found["recorded"]))
+        return cls(model, data, found["observed"], found["latent"], tuple(found["recorded"]))
 
     def observations(self) -> dict[str, np.ndarray]:
         """The values that the model observes, by site."""
@@ -94,11 +94,18 @@ class Replay:
         trace = handlers.trace(handlers.seed(handlers.substitute(self.model, sample), key)).get_trace(**self.data)
         return {name: trace[name]["fn"].log_prob(trace[name]["value"]) for name in self.observed}
 
-    def predict(self, key: jax.Array, sample: Sites) -> Sites:
-        """What the model draws in the place of what it observes, given one draw of its parameters."""
+    def predict(self, key: jax.Array, sample: Sites, *, recorded: bool = False) -> Sites:
+        """What the model draws in the place of what it observes, given one draw of its parameters.
+
+        Args:
+            key: of what it draws.
+            sample: its latent sites.
+            recorded: give what it records, too.
+        """
         free = handlers.substitute(Unobserved(self.model, frozenset(self.observed)), sample)
         trace = handlers.trace(handlers.seed(free, key)).get_trace(**self.data)
-        return {name: jnp.asarray(trace[name]["value"]) for name in self.observed}
+        shown = [name for name in self.recorded if recorded and not name.startswith(HIDDEN)]
+        return {name: jnp.asarray(trace[name]["value"]) for name in (*self.observed, *shown)}
 
     def from_prior(self, key: jax.Array, _sample: Sites) -> Sites:
         """Every site of the model, drawn from its prior."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +19,11 @@ from jobs.programs.posterior.netcdf import NetCdf, write_draws
 from jobs.programs.posterior.plots import plots
 from jobs.programs.posterior.predictive import write_predictive
 from jobs.programs.posterior.replay import Replay
-from jobs.programs.posterior.table import COLUMNS, number, rows
+from jobs.programs.posterior.table import number, rows, tabulate
 from jobs.programs.posterior.zarr import write_zarr
 from jobs.spec.outputs import PosteriorOutputs
 
 NETCDF, ZARR, TABLE, PLOTS = "posterior.nc", "posterior.zarr", "summary.csv", "plots"
-MOST_ROWS = 10_000
-"""Rows of the table in the result itself: a larger one is a file."""
-
 DEFAULTS: Mapping[str, Any] = PosteriorOutputs().model_dump()
 
 
@@ -68,7 +64,9 @@ def result(
     artifacts = [NETCDF]
     with NetCdf(path, "r") as file:
         group = file.group("posterior")
-        table = _table({name: group.variable(name) for name in blocks.sites()}, blocks.chains, wanted, outputs.folder / TABLE)
+        table = _table(
+            {name: group.variable(name) for name in blocks.sites()}, blocks.chains, wanted["hdi_prob"], outputs.folder / TABLE
+        )
         artifacts += [table.file] if table.file else []
         if wanted["zarr"]:
             artifacts += [f"{ZARR}/{name}" for name in write_zarr(file, outputs.folder / ZARR)]
@@ -142,23 +140,12 @@ def most_steps(spec: Mapping[str, Any]) -> int | None:
     return 2**deepest - 1 if isinstance(deepest, int) else None
 
 
-def _table(sites: Mapping[str, Any], chains: int, wanted: Mapping[str, Any], path: Path) -> Table:
+def _table(sites: Mapping[str, Any], chains: int, hdi: float, path: Path) -> Table:
     """The table, row by row: the first ones for the result, all of them into a file where there are more."""
     shown: dict[str, dict[str, float | None]] = {}
     worst = Worst(chains)
-    total = sum(int(np.prod(site.shape[2:], dtype=np.int64)) for site in sites.values())
-    large = total > MOST_ROWS
-    if not large:
-        for name, row in rows(sites, wanted["hdi_prob"]):
-            worst.take(name, row)
+    for name, row, fits in tabulate(sites, rows(sites, hdi), path):
+        worst.take(name, row)
+        if fits:
             shown[name] = row
-        return Table(shown, worst, None)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", *COLUMNS])
-        for name, row in rows(sites, wanted["hdi_prob"]):
-            worst.take(name, row)
-            writer.writerow([name, *("" if row[column] is None else row[column] for column in COLUMNS)])
-            if len(shown) < MOST_ROWS:
-                shown[name] = row
-    return Table(shown, worst, path.name)
+    return Table(shown, worst, path.name if worst.total > len(shown) else None)

@@ -82,7 +82,7 @@ def _saves(spec: dict[str, Any], found: Findings) -> Iterator[Notice]:
     saving = spec["checkpoint"]
     every = saving.get("every_steps") or saving.get("every_draws")
     total = total_of(spec)
-    pointer = "/checkpoint/every_draws" if spec["kind"] == "mcmc" else "/checkpoint/every_steps"
+    pointer = "/checkpoint/every_draws" if spec["kind"] in ("mcmc", "predict") else "/checkpoint/every_steps"
     if saving.get("every_seconds") is not None:
         return
     if every is None or every >= total > MANY_STEPS_LOST:

@@ -14,6 +14,7 @@ from jobs.programs.mcmc import McmcProgram
 from jobs.programs.posterior.blocks import is_reported
 from jobs.programs.posterior.predictive import bytes_of
 from jobs.programs.posterior.replay import require_prior
+from jobs.programs.predict import PredictProgram
 from jobs.programs.program import Program
 
 BLOCKS_HELD = 3
@@ -84,6 +85,10 @@ def require_draws_fit(program: Program, host_bytes: int, disk_free_bytes: int | 
         told = too_large(sampling(program, host_bytes, disk_free_bytes))
         if told is not None:
             raise UserFault("draws_too_large", told[1], told[0])
+    if isinstance(program, PredictProgram) and disk_free_bytes is not None and program.disk_bytes() > disk_free_bytes:
+        held = f"predictions with {program.total} draws of {program.chains} chains are {_gib(program.disk_bytes())}"
+        message = f"{held}: {_gib(disk_free_bytes)} are free where the worker writes. Raise posterior.thinning, or make room."
+        raise UserFault("draws_too_large", message, "/posterior/thinning")
 
 
 def _gib(size: int) -> str:

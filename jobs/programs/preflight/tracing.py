@@ -11,6 +11,7 @@ import numpy as np
 from jax._src.source_info_util import user_frame  # no public way to the user's own line
 
 from jobs.programs.mcmc import McmcProgram
+from jobs.programs.predict import PredictProgram
 from jobs.programs.program import Program, flatten, is_key
 from jobs.programs.svi import SviProgram
 from jobs.programs.train import TrainProgram
@@ -61,6 +62,8 @@ def _jaxpr(program: Program) -> Any:
     if isinstance(program, SviProgram):
         with jax.set_mesh(program.layout.mesh):
             return jax.make_jaxpr(lambda sections: program.transition(sections))(program.abstract())  # noqa: PLW0108
+    if isinstance(program, PredictProgram):
+        return jax.make_jaxpr(lambda key: program.log_density(key))(jax.random.key(0))  # noqa: PLW0108
     raise TypeError(type(program).__name__)
 
 
