@@ -123,6 +123,19 @@ def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Clie
     assert all(np.array_equal(one[name].to_numpy(), other[name].to_numpy()) for name in other.data_vars)
 
 
+def test_a_posterior_predicts_without_being_sampled_again(client: Client, sampled: str, tmp_path: Path) -> None:
+    document = {"kind": "predict", "posterior": {"job": sampled}, "data": {"inline": {"sigma": specs.SCHOOLS["sigma"]}}}
+    job = client.jobs.wait(client.jobs.submit(document))
+    assert (job.status, job.error) == ("succeeded", None)
+    result = client.jobs.result(job)
+    assert {f"y[{at}]" for at in range(8)} <= result.summary.keys()
+    drawn = xr.open_datatree(client.artifacts.download(sampled, "posterior.nc", tmp_path), engine="h5netcdf")["posterior"]
+    made = xr.open_datatree(client.artifacts.download(job, "predictions.nc", tmp_path), engine="h5netcdf")["predictions"]
+    assert np.allclose(made["theta"], drawn["theta"], rtol=1e-4, atol=1e-4)
+    spread = (made["y"] - drawn["theta"].to_numpy()) / np.asarray(specs.SCHOOLS["sigma"])
+    assert float(spread.std()) == pytest.approx(1.0, abs=0.05)
+
+
 def test_training_made_longer_ends_with_the_bits_of_one_that_was_longer(client: Client, dataset: str, trained: str) -> None:
     document = on_text(specs.on_mesh(specs.transformer(**LONG | {"steps": 230}), "fsdp_tp", data=4, model=2), dataset)
     first = client.jobs.wait(client.jobs.submit(document))

@@ -43,7 +43,7 @@ RESHAPE = {"type": "reshape", "shape": [3, -1]}
 # (document, changes, [(pointer, code), …], part of the message)
 WRONG = [
     # the document as a whole
-    (text, {"/kind": GONE}, [("/kind", "missing")], '"train", "mcmc" or "svi"'),
+    (text, {"/kind": GONE}, [("/kind", "missing")], '"train", "mcmc", "svi" or "predict"'),
     (text, {"/kind": "vi"}, [("/kind", "unknown_value")], '"svi"'),
     (text, {"/kind": ["train"]}, [("/kind", "unknown_value")], "must be"),
     (text, {"/model": GONE}, [("/model", "missing")], "a model of the catalog"),
