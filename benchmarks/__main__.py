@@ -9,7 +9,19 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-NAMES = ("step", "checkpoint", "restore", "start", "preflight", "quality", "ensemble", "memory", "jit", "accelerator")
+NAMES = (
+    "step",
+    "checkpoint",
+    "restore",
+    "start",
+    "preflight",
+    "quality",
+    "regressions",
+    "ensemble",
+    "memory",
+    "jit",
+    "accelerator",
+)
 
 
 def main() -> None:

@@ -102,6 +102,12 @@ def _glm() -> dict[str, Schema]:
             "default": {},
             "description": 'by parameter: a distribution, "flat", or "auto"; what is left out is weakly informative',
         },
+        "design": {
+            "type": ["object", "null"],
+            "additionalProperties": True,
+            "default": None,
+            "description": "what the table makes of the formula, frozen at submit; leave it out",
+        },
     }
 
 

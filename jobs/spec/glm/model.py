@@ -26,7 +26,7 @@ from jobs.spec.glm.priors import Parameter, Scales
 from jobs.spec.pointers import count_of, join, listed, nearest, quoted
 
 FORMULA = "/model/formula"
-MOST_VALUES = 5_000_000
+MOST_VALUES = 2_000_000
 RESERVED = (*PARAMETERS, "coefficients", "cor", "sd")
 Kinds = Mapping[str, ColumnKind]
 FindTable = Callable[[str, Kinds], Table | None]
@@ -258,6 +258,8 @@ class _Settling:
         settled, faults = priors.settle(parameters, self.model["priors"], scales)
         self.found.issues += faults
         self.found.warnings += _remarks(design, measured, frame.rows, settled)
+        if self.model["design"] not in (None, design):
+            self._fault("/model/design", "mismatch", "is not what this formula makes of this table: leave it out, and it is found")
         link = self.model["link"] or self.family.links[0]
         if not self.found.issues:
             self.found.model = {**self.model, "link": link, "priors": settled, "design": design}

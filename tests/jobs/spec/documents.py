@@ -153,6 +153,18 @@ def fitted() -> dict[str, Any]:
     }
 
 
+def formula() -> dict[str, Any]:
+    """A regression over a small table, with groups."""
+    columns = {"y": [1.5, 2.0, 3.5, 5.0], "x": [1, 2, 3, 5], "site": ["b", "a", "b", "a"]}
+    model = {
+        "type": "glm",
+        "formula": "y ~ x + (1 | site)",
+        "family": "gaussian",
+        "priors": {"sd": {"type": "HalfCauchy", "scale": 1.0}},
+    }
+    return edited(schools(), {"/model": model, "/data": {"inline": columns}})
+
+
 def text() -> dict[str, Any]:
     """A language model in as few words as possible."""
     return {

@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.jobs.spec.documents import edited, faults, language, read, schools, table, text
+from tests.jobs.spec.documents import edited, faults, formula, language, read, schools, table, text
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([0, -1, 1, 2**31, 2**53, 2**64, 10**400, 1e308, 5e-324]))
 TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["", "type", "x", "ds_text", "adam", "chain", "\ud800", "a/b~c"]))
@@ -15,7 +15,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 JSON = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)), max_leaves=12
 )
-BASES = [language(), schools(), text(), table()]
+BASES = [language(), schools(), formula(), text(), table()]
 
 
 def pointers(value, at=""):

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from jobs.spec.schema import job_schema
-from tests.jobs.spec.documents import GONE, edited, language, network, read, regression, schools, table, text
+from tests.jobs.spec.documents import GONE, edited, formula, language, network, read, regression, schools, table, text
 
 VALIDATOR = jsonschema.Draft202012Validator(job_schema())
 
@@ -18,7 +18,7 @@ def test_it_is_a_schema():
     assert job_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-@pytest.mark.parametrize("document", [language, schools, text, table, network, regression])
+@pytest.mark.parametrize("document", [language, schools, formula, text, table, network, regression])
 def test_it_takes_what_the_reader_takes(document):
     assert VALIDATOR.is_valid(document())
     assert VALIDATOR.is_valid(read(document()).resolved)
