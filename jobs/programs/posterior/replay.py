@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import distributions as dist
 from numpyro import handlers
+from numpyro.infer.initialization import init_to_uniform
 from numpyro.primitives import Messenger
 
 from jobs.errors import UserFault
@@ -72,7 +73,7 @@ class Replay:
         found: dict[str, dict[str, Any]] = {"observed": {}, "latent": {}, "recorded": {}}
 
         def look(key: jax.Array) -> None:
-            for name, site in handlers.trace(handlers.seed(model, key)).get_trace(**data).items():
+            for name, site in handlers.trace(_begun(model, key)).get_trace(**data).items():
                 kind = _kind(site, unknown)
                 if kind is not None:
                     found[kind][name] = jax.ShapeDtypeStruct(jnp.shape(site["value"]), jnp.result_type(site["value"]))
@@ -84,7 +85,7 @@ class Replay:
         """The values that the model observes, by site."""
 
         def look(key: jax.Array) -> Sites:
-            trace = handlers.trace(handlers.seed(self.model, key)).get_trace(**self.data)
+            trace = handlers.trace(_begun(self.model, key)).get_trace(**self.data)
             return {name: jnp.asarray(trace[name]["value"]) for name in self.observed}
 
         return {name: np.asarray(value) for name, value in jax.jit(look)(jax.random.key(0)).items()}
@@ -178,6 +179,11 @@ def require_prior(replay: Replay) -> None:
             "the model has an improper prior, from which nothing can be drawn: leave prior_predictive out, or give it a proper one"
         )
         raise UserFault("improper_prior", message, "/outputs/prior_predictive") from error
+
+
+def _begun(model: Model, key: jax.Array) -> Model:
+    """The model at a point of its unconstrained space: from a flat prior nothing can be drawn."""
+    return handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
 
 
 def _kind(site: Mapping[str, Any], unknown: frozenset[str]) -> str | None:

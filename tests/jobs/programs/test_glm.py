@@ -16,7 +16,7 @@ from numpyro.infer.util import log_density
 from scipy import special, stats
 
 from jobs.errors import UserFault
-from jobs.programs import posterior, tables
+from jobs.programs import tables
 from jobs.programs.models import glm
 from jobs.programs.outputs import Outputs
 from tests import specs
@@ -270,7 +270,7 @@ def test_it_is_sampled(tmp_path: Path) -> None:
     state = running.start(program)
     while state.step < program.total:
         state, _ = running.advance(program, state, 1, outputs)
-    table = posterior.summary(posterior.apart(outputs.draws())[0])
+    table = program.result(state, outputs, "completed")[0]["summary"]
     fit = np.linalg.lstsq(np.column_stack([np.ones(8), X, Z]), Y, rcond=None)[0]
     assert table.keys() == {"Intercept", "x", "z", "sigma"}
     for name, value in zip(("Intercept", "x", "z"), fit, strict=True):
