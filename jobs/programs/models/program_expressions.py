@@ -21,7 +21,7 @@ from jobs.programs.models import program_functions
 from jobs.spec.pointers import join
 from jobs.spec.program.expressions import ExpressionFault, bind_arguments, parse
 from jobs.spec.program.functions import FUNCTIONS
-from jobs.spec.program.shapes import LARGEST_ARRAY
+from jobs.spec.program.shapes import LARGEST_ARRAY, MOST_AXES
 
 CODE = "program_invalid"
 LARGEST_STATIC = 10_000_000
@@ -119,6 +119,8 @@ class _Evaluator:
             found = compute()
         except _REFUSALS as error:
             raise ExpressionFault("wrong_value", _told(error), node.col_offset) from error
+        if np.ndim(found) > MOST_AXES:
+            raise ExpressionFault("too_large", f"gives an array of {np.ndim(found)} axes: at most {MOST_AXES} fit", node.col_offset)
         if math.prod(np.shape(found)) > (LARGEST_STATIC if isinstance(found, np.ndarray) else LARGEST_ARRAY):
             detail = f"gives an array of shape {np.shape(found)}, which is too large"
             raise ExpressionFault("too_large", detail, node.col_offset)
@@ -289,6 +291,8 @@ class _Evaluator:
         least = (
             math.prod(max(1, abs(size)) for size in flat) if name not in ("arange", "diff", "matrix_power", "multigammaln") else 1
         )
+        if name == "eye" and not isinstance(given.get("m"), int):
+            least = least**2
         if name == "arange" and isinstance(given.get("n"), int | float):
             least = abs((given.get("m") or 0) - given["n"]) / max(1e-9, abs(given.get("k") or 1))
         elif (name == "diff" and abs(given.get("n") or 1) > 64) or (name == "matrix_power" and abs(given["n"]) > 1024):
@@ -339,6 +343,8 @@ def _combine(kind: type, left: Value, right: Value) -> Value:
         if kind in (ast.FloorDiv, ast.Mod) and np.any(np.asarray(right) == 0):
             raise ZeroDivisionError("an integer is divided by zero")
         return function(left, right)
+    if kind is not ast.MatMult and math.prod(np.broadcast_shapes(np.shape(left), np.shape(right))) > LARGEST_ARRAY:
+        raise ValueError(f"an array of more than {LARGEST_ARRAY} elements")
     return function(_as_jax(left), _as_jax(right))
 
 

@@ -18,6 +18,7 @@ from jobs.spec.program.functions import CONSTANTS, FUNCTIONS, Function
 Shape = tuple[int | None, ...]
 LARGEST_ARRAY = 2**28
 """Elements of one array: a gibibyte in float32."""
+MOST_AXES = 16
 
 
 @dataclass(frozen=True)
