@@ -17,6 +17,7 @@ NAMES = (
     "preflight",
     "quality",
     "regressions",
+    "posteriors",
     "ensemble",
     "memory",
     "jit",

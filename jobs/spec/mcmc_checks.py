@@ -59,7 +59,7 @@ def check_program(program: Program, kernel: Named) -> Iterator[Issue]:
             detail = f'"{name}" is discrete, and {kernel["type"]} moves real numbers only: sum it out, as MixtureSameFamily does'
             yield Issue(pointer, "discrete_latent", f"{detail}, or use a kernel such as DiscreteHMCGibbs")
     for name, pointer in program.unseen.items():
-        detail = f'"{name}" has a flat prior and nothing else speaks of it, so the posterior has no finite mass: give it a prior'
+        detail = f'"{name}" has a flat prior and no observation depends on it, so the posterior has no finite mass: give it a prior'
         yield Issue(pointer, "improper_posterior", detail)
 
 

@@ -16,6 +16,7 @@ from jobs.programs.models import program_distributions
 from jobs.programs.models.program_distributions import REFUSALS
 from jobs.programs.models.program_expressions import evaluate, evaluate_size, fault
 from jobs.spec.pointers import join
+from jobs.spec.program.document import kind_of
 from jobs.spec.program.expressions import names_of, parse
 
 Statement = dict[str, Any]
@@ -109,8 +110,7 @@ class _Walk:
 
     def body(self, statements: list[Statement], pointer: str) -> None:
         for at, statement in enumerate(statements):
-            kind = next(iter(statement))
-            getattr(self, f"_{kind}")(statement, join(pointer, at))
+            getattr(self, f"_{kind_of(statement)}")(statement, join(pointer, at))
 
     def _value(self, value: Any, pointer: str) -> Any:
         return evaluate(value, self.scope, pointer)

@@ -21,7 +21,7 @@ from jobs.programs.models import program_functions
 from jobs.spec.pointers import join
 from jobs.spec.program.expressions import ExpressionFault, bind_arguments, parse
 from jobs.spec.program.functions import FUNCTIONS
-from jobs.spec.program.shapes import LARGEST_ARRAY, MOST_AXES
+from jobs.spec.program.values import LARGEST_ARRAY, MOST_AXES
 
 CODE = "program_invalid"
 LARGEST_STATIC = 10_000_000

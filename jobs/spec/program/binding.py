@@ -15,7 +15,8 @@ from jobs.spec.pointers import join, nearest, quoted
 from jobs.spec.program.checking import check_shapes
 from jobs.spec.program.document import Program
 from jobs.spec.program.expressions import ExpressionFault, names_of, parse
-from jobs.spec.program.shapes import Value, follow, integer, told
+from jobs.spec.program.shapes import follow
+from jobs.spec.program.values import Value, integer, told
 
 DATA = "/model/data"
 

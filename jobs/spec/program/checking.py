@@ -9,8 +9,10 @@ from jobs.errors import Issue
 from jobs.spec.catalog import load
 from jobs.spec.pointers import join
 from jobs.spec.program.distributions import role_of
+from jobs.spec.program.document import kind_of
 from jobs.spec.program.expressions import ExpressionFault, parse
-from jobs.spec.program.shapes import REAL, UNKNOWN, Shape, Value, broadcast, follow, told
+from jobs.spec.program.shapes import follow
+from jobs.spec.program.values import REAL, UNKNOWN, Shape, Value, broadcast, told
 from jobs.spec.strict import as_list, as_object
 
 Statement = Mapping[str, Any]
@@ -36,8 +38,7 @@ class _Checker:
 
     def body(self, statements: list[Statement], pointer: str) -> None:
         for at, statement in enumerate(statements):
-            kind = next(iter(statement))
-            getattr(self, f"_{kind}")(statement, join(pointer, at))
+            getattr(self, f"_{kind_of(statement)}")(statement, join(pointer, at))
 
     def value(self, value: Any, pointer: str) -> Value:
         """What is known of a number, an expression or a list of them."""
@@ -81,7 +82,7 @@ class _Checker:
     plates = 0
 
     def _let(self, statement: Statement, pointer: str) -> None:
-        self.scope[next(iter(statement.values()))] = self._formula(statement, pointer)
+        self.scope[statement[kind_of(statement)]] = self._formula(statement, pointer)
 
     _deterministic = _let
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from jobs.errors import Issue
 from jobs.spec.pointers import join, nearest, quoted
+from jobs.spec.program.declarations import Declarations
 from jobs.spec.program.distributions import is_discrete, read_distribution, read_form
-from jobs.spec.program.expressions import ExpressionFault, names_of, parse
+from jobs.spec.program.reach import adrift
 from jobs.spec.program.reading import Reading, is_label
 from jobs.spec.strict import as_list, as_object
 
@@ -48,9 +49,12 @@ EXAMPLES = {
     "ode": '{"ode": {"u": 1}, "derivative": {"u": "-rate * u"}, "times": "ts"}',
 }
 MOST_STATEMENTS = 2_000
-MOST_DATA = 1_000
 DEEPEST_BODY = 8
-DATA_FIELDS: Mapping[str, Any] = {"type": "real", "shape": [], "lower": None, "upper": None}
+
+
+def kind_of(statement: Mapping[str, Any]) -> str:
+    """What a sound statement does: its first field as it was written, though the order of fields means nothing."""
+    return next(kind for kind in FIELDS if kind in statement)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Program:
         model: as a resolved spec holds it: every field of every statement present.
         implied: of a program that declares no data, the names that must be data, with where each is spoken of first.
         unused: declared data that no statement speaks of.
-        unseen: latent sites with an improper prior that nothing else speaks of, with their pointers.
+        unseen: latent sites with a flat prior that no observation depends on, with their pointers.
     """
 
     model: dict[str, Any]
@@ -78,7 +82,7 @@ def read_program(model: Mapping[str, Any], pointer: str = "/model") -> tuple[Pro
         pointer: where it stands.
     """
     reading = Reading(declares=model.get("data") is not None)
-    declared = _Data(reading).read(model.get("data"), join(pointer, "data"))
+    declared = Declarations(reading).read(model.get("data"), join(pointer, "data"))
     statements = _Statements(reading)
     body = statements.read_body(model.get("body"), join(pointer, "body"))
     if not reading.issues and not statements.counts:
@@ -86,7 +90,7 @@ def read_program(model: Mapping[str, Any], pointer: str = "/model") -> tuple[Pro
         reading.fault(join(pointer, "body"), "no_parameters", detail)
     resolved = {"type": "program", "data": declared, "body": body}
     unused = [name for name in declared or {} if name not in reading.used]
-    unseen = {name: where for name, where in statements.improper.items() if name not in reading.used}
+    unseen = {} if reading.issues else adrift(resolved, pointer)
     return Program(resolved, reading.implied, unused, unseen), reading.issues
 
 
@@ -103,74 +107,12 @@ def _discrete_in(body: list[Statement], pointer: str) -> Iterator[tuple[str, str
             yield from _discrete_in(statement["body"], join(pointer, at, "body"))
 
 
-class _Data:
-    """The declarations of a program's data."""
-
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
-
-    def read(self, value: Any, pointer: str) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        declared = as_object(value)
-        if declared is None or len(declared) > MOST_DATA:
-            detail = f'must be an object of at most {MOST_DATA} declarations, such as {{"x": {{"shape": ["N"]}}}}'
-            self.reading.fault(pointer, "wrong_type", detail)
-            return None
-        for name in declared:
-            self.reading.define(name, join(pointer, name))
-        return {name: self._declaration(item, join(pointer, name)) for name, item in declared.items()}
-
-    def _declaration(self, value: Any, pointer: str) -> dict[str, Any]:
-        found = as_object(value)
-        if found is None:
-            self.reading.fault(pointer, "wrong_type", 'must be an object, such as {"type": "int", "shape": ["N"]}')
-            return dict(DATA_FIELDS)
-        for at, name in enumerate(name for name in found if name not in DATA_FIELDS):
-            detail = f"unknown field {quoted(name)}; {nearest(name, DATA_FIELDS, before=at)}"
-            self.reading.fault(join(pointer, name), "unknown_field", detail)
-        result = {**DATA_FIELDS, **{name: item for name, item in found.items() if name in DATA_FIELDS}}
-        if result["type"] not in ("real", "int"):
-            self.reading.fault(join(pointer, "type"), "unknown_value", 'must be "real" or "int"')
-        for bound in ("lower", "upper"):
-            limit = result[bound]
-            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or abs(limit) > 3.4e38):
-                self.reading.fault(join(pointer, bound), "wrong_type", "must be a number or null")
-        return {**result, "shape": self._shape(result["shape"], join(pointer, "shape"))}
-
-    def _shape(self, value: Any, pointer: str) -> list[int | str]:
-        items = as_list(value)
-        if items is None or len(items) > 6:
-            self.reading.fault(pointer, "wrong_type", 'must be an array of at most 6 sizes, such as ["N", 3]')
-            return []
-        return [size for at, item in enumerate(items) if (size := self._axis(item, join(pointer, at))) is not None]
-
-    def _axis(self, item: Any, pointer: str) -> int | str | None:
-        """One size: a number, a name that it gets from the data, or an expression of names."""
-        if isinstance(item, str):
-            try:
-                names = names_of(parse(item))
-            except ExpressionFault as fault:
-                self.reading.fault(pointer, fault.code, fault.detail)
-                return None
-            for name, _ in names:
-                self.reading.used.add(name)
-                if name not in self.reading.defined and self.reading.name(name, pointer) is not None:
-                    self.reading.defined[name] = pointer
-            return item
-        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < 2**31:
-            self.reading.fault(pointer, "wrong_type", 'must be a size: a whole number, or a name such as "N"')
-            return None
-        return item
-
-
 class _Statements:
     """The statements of a program, in order."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.sites: dict[str, str] = {}
-        self.improper: dict[str, str] = {}
         self.counts = 0
         self._readers: Mapping[str, Callable[[Statement, str, int], Statement]] = {
             "sample": self._sample, "let": self._let, "deterministic": self._let, "factor": self._factor, "plate": self._plate,
@@ -240,8 +182,7 @@ class _Statements:
         """Take a site's name into scope: that of an observed one may be the name of the data that it is observed to be."""
         reading = self.reading
         if found["observed"] is None:
-            if reading.define(name, where) is not None and _is_improper(found["distribution"]):
-                self.improper[name] = where
+            reading.define(name, where)
         elif name not in reading.defined:
             reading.defined[name] = where
         elif found["observed"] != name:
@@ -267,7 +208,7 @@ class _Statements:
         return name
 
     def _let(self, found: Statement, pointer: str, _depth: int) -> Statement:
-        kind = next(iter(found))
+        kind = kind_of(found)
         self._formula(found, pointer, ("value", "log_prob", "cdf", "icdf"))
         where = join(pointer, kind)
         if kind == "deterministic" and is_label(found[kind]):
@@ -400,8 +341,3 @@ class _Statements:
                 self.reading.fault(join(pointer, name), "unknown_name", detail)
         if not wanted:
             self.reading.fault(pointer.rsplit("/", 1)[0] + f"/{kind}", "missing", f"must hold at least one name: {EXAMPLES[kind]}")
-
-
-def _is_improper(distribution: Any) -> bool:
-    found = as_object(distribution)
-    return found is not None and found.get("type") == "ImproperUniform"

@@ -20,7 +20,8 @@ from jobs.errors import UserFault
 from jobs.programs.models.program_expressions import CODE, evaluate
 from jobs.spec.program.expressions import ATTRIBUTES, ExpressionFault, parse
 from jobs.spec.program.functions import FUNCTIONS
-from jobs.spec.program.shapes import Value, follow, integer
+from jobs.spec.program.shapes import follow
+from jobs.spec.program.values import Value, integer
 
 # ruff: noqa: E501  (tables of short texts)
 POINTER = "/model/body/0/value"

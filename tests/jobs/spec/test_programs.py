@@ -10,7 +10,8 @@ import pytest
 
 from jobs.spec.program.expressions import ExpressionFault, parse
 from jobs.spec.program.listing import listing
-from jobs.spec.program.shapes import Value, follow, integer
+from jobs.spec.program.shapes import follow
+from jobs.spec.program.values import Value, integer
 from jobs.spec.schema import job_schema
 from tests.jobs.spec.documents import faults, read
 from tests.jobs.spec.programs import DATA, FLAT, NORMAL, NUMBERS, issues, job, regression, resolved
@@ -36,6 +37,12 @@ def test_a_program_is_resolved_with_every_field_present():
     }
     assert found["data"]["args"] == {"x": "x", "y": "y", "g": "g"}
     assert read(found).resolved == found
+
+
+def test_the_order_of_fields_means_nothing():
+    body = [*regression(), SCAN, ODE]
+    backwards = [dict(reversed(statement.items())) for statement in body]
+    assert resolved(backwards, DATA) == resolved(body, DATA)
 
 
 def test_it_needs_a_worker_that_has_its_distributions():
@@ -276,6 +283,16 @@ def test_without_declarations_every_other_name_is_a_column():
 def test_all_faults_are_told_at_once():
     found = issues(let("beto"), {"let": "w", "value": "y +"}, {"sample": "alpha", "distribution": {"type": "Norml"}}, data=DATA)
     assert sorted(issue.code for issue in found) == ["duplicate_site", "syntax", "unknown_name", "unknown_type"]
+
+
+def test_a_flat_prior_must_reach_the_data_however_far():
+    flat = {"sample": "m", "distribution": FLAT}
+    alone = [flat, {"sample": "t", "distribution": NORMAL | {"loc": "m"}}, {"deterministic": "u", "value": "t + m"}]
+    assert [(issue.pointer, issue.code) for issue in issues(*alone)] == [(f"{BODY}/sample", "improper_posterior")]
+    through = {"plate": "p", "size": "N", "body": [{"sample": "w", "distribution": NORMAL | {"loc": "v"}, "observed": "y"}]}
+    assert issues(*alone, {"let": "v", "value": "u ** 2"}, through) == []
+    scanned = {"scan": {"s": "m"}, "over": {"e": "y"}, "next": {"s": "s + e"}, "stack": {}}
+    assert issues(flat, scanned, {"factor": "f", "value": "-(s ** 2)"}) == []
 
 
 def test_nothing_to_sample_is_told():
