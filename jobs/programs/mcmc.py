@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from numpyro import handlers
+from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import log_density
 
 from jobs.programs import data as datasets
@@ -131,8 +132,9 @@ class McmcProgram:
         return self._chains.sample(state, self.data)
 
     def log_density(self, key: jax.Array) -> jax.Array:
-        """The model run once from its priors: the sum of the log densities of its sites."""
+        """The model run once with every parameter somewhere in its support: the sum of the log densities of its sites."""
         model = handlers.seed(posteriors.build_model(self.spec["model"]), key)
+        model = handlers.substitute(model, substitute_fn=init_to_uniform)
         density, _ = log_density(model, (), self.data, {})
         return jnp.asarray(density)
 
