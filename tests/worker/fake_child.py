@@ -9,6 +9,8 @@ The verbs:
     environment NAME        print what the environment has under that name
     phase NAME              enter a phase
     slowly FIRST LAST S     the same as steps, S seconds apart
+    compute LAST EVERY S    go on to a step from where the job stands, S seconds a step, a checkpoint every so many, and a result
+    chatter                 print, and tell of the same step, for ever
     steps FIRST LAST        metrics and progress of these steps
     reach STEP              mark a step and tell nobody
     metrics STEP VALUES     one metrics message
@@ -106,6 +108,22 @@ class FakeChild:
         for step in range(first, last + 1):
             time.sleep(seconds)
             self.do_steps(step, step)
+
+    def do_compute(self, last: int, every: int, seconds: float) -> None:
+        for step in range(self._step + 1, last + 1):
+            time.sleep(seconds)
+            self.do_steps(step, step)
+            self.do_reach(step)
+            if step % every == 0:
+                self.do_output(f"sums/{step}", str(step * (step + 1) // 2))
+                self.do_checkpoint(step)
+        self.do_end("succeeded", {"result": {"sum": last * (last + 1) // 2}})
+
+    def do_chatter(self) -> None:
+        while True:
+            self.do_metrics(self._step + 1, {"train/loss": 99.0})
+            self.do_print("chatter")
+            time.sleep(0.01)
 
     def do_reach(self, step: int) -> None:
         self._channel.reached(step)

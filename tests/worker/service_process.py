@@ -26,21 +26,23 @@ SPEC: dict[str, Any] = {
 
 
 class ServiceProcess:
-    """A service with short leases, on SQLite.
+    """A service with short leases.
 
     Args:
         folder: for its database and its artifact folder.
+        database_url: another database than SQLite in that folder.
+        lease_seconds: the term of a lease.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str | None = None, lease_seconds: float = 2.0) -> None:
         self.root = folder / "artifacts"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {
             "MESHYARD_PORT": str(self.port),
-            "MESHYARD_DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
+            "MESHYARD_DATABASE_URL": database_url or f"sqlite:///{folder / 'service.db'}",
             "MESHYARD_ARTIFACT_ROOT": str(self.root),
-            "MESHYARD_LEASE_SECONDS": "2",
+            "MESHYARD_LEASE_SECONDS": str(lease_seconds),
             "MESHYARD_SWEEP_SECONDS": "0.2",
         }
         self._log = (folder / "service.log").open("wb")
