@@ -33,6 +33,8 @@ BEATEN = {"checkpoint": "checkpoint", "pause": "pause", "cancel": "cancel", "dra
 USERS, NEVER, INFRA = "nan_loss", "oom", "stalled"
 CODES = [USERS, NEVER, INFRA, "child_killed", "checkpoint_corrupt", "what is this"]
 DEVICES, SLOTS = (2, 2, 4), (1, 1, 2)
+WANTS = st.tuples(st.integers(-1, 1), st.sampled_from([1, 2, 4]), st.integers(0, 1), st.sampled_from([0, 9]))
+"""Priority, devices, `max_failures` and `max_infra_retries` of a job."""
 
 
 @dataclass
@@ -175,8 +177,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- setting out ---------------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def set_out(self) -> None:
+    @initialize(wants=st.lists(WANTS, min_size=2, max_size=4))
+    def set_out(self, wants: list[tuple[int, int, int, int]]) -> None:
         def act(change: Change) -> None:
             change.connection.execute(insert(projects).values(id=self.project, name=self.project, created_at=0))
             for number, (devices, slots) in enumerate(zip(DEVICES, SLOTS, strict=True)):
@@ -186,16 +188,16 @@ class Lifecycle(RuleBasedStateMachine):
                 self.workers.append(Here(row["id"], devices, slots))
 
         self.change(act)
+        for each in wants:
+            self._submit(*each)
 
     # -- users ---------------------------------------------------------------------------------------------------------------
 
-    @rule(
-        priority=st.integers(-1, 1),
-        devices=st.sampled_from([1, 2, 4]),
-        failures=st.integers(0, 1),
-        infra=st.sampled_from([0, 1, 9]),
-    )
-    def submit(self, priority: int, devices: int, failures: int, infra: int) -> None:
+    @rule(wants=WANTS)
+    def submit(self, wants: tuple[int, int, int, int]) -> None:
+        self._submit(*wants)
+
+    def _submit(self, priority: int, devices: int, failures: int, infra: int) -> None:
         document = sampling(num_chains=devices, mesh={"axes": {"chains": devices}}, priority=priority)
         document["retries"] = {"max_failures": failures, "max_infra_retries": infra}
         asked = ticket(self.project, "POST /v1/jobs", None, document)
@@ -284,6 +286,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- workers -------------------------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.any_is("queued"))
     @rule(number=st.integers(0, 2))
     def claim(self, number: int) -> None:
         worker = self.workers[number]
@@ -302,6 +305,12 @@ class Lifecycle(RuleBasedStateMachine):
         job.attempts += 1
         job.status, job.attempt, job.worker, job.command = "running", given.attempt_id, number, None
         worker.given.append(Given(given.attempt_id, given.job_id, given.fence))
+
+    @precondition(lambda self: self.any_is("queued"))
+    @rule(number=st.integers(0, 2))
+    def claim_too(self, number: int) -> None:
+        """Nothing happens without a claim: it is tried more often than the rest."""
+        self.claim(number)
 
     def _expected(self, number: int) -> str | None:
         worker = self.workers[number]
@@ -363,6 +372,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.change(lambda change: change.connection.execute(over))
         self.jobs[given.job].over = True
 
+    @precondition(lambda self: any(job.over for job in self.jobs.values()))
     @rule()
     def sweep(self) -> None:
         self.change(sweeper.sweep)
@@ -398,6 +408,7 @@ class Lifecycle(RuleBasedStateMachine):
             outcome = Finish(fence=given.fence, ending=other, step=9)
             self.refused(Superseded, lambda change: conclusion.finish(change, given.id, outcome))
 
+    @precondition(lambda self: any(job.waits for job in self.jobs.values()))
     @rule()
     def let_time_pass(self) -> None:
         """Every backoff is over."""
@@ -406,6 +417,7 @@ class Lifecycle(RuleBasedStateMachine):
         for job in self.jobs.values():
             job.waits = False
 
+    @precondition(lambda self: self.holding() or any(worker.draining for worker in self.workers))
     @rule(number=st.integers(0, 2))
     def drain_or_return(self, number: int) -> None:
         worker = self.workers[number]

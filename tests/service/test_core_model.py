@@ -21,7 +21,7 @@ from tests.service.core_driver import Api, Attempt, Worker, sampling
 from tests.service.lifecycle_model import Lifecycle
 
 SEQUENCES = int(os.environ.get("MESHYARD_MODEL_SEQUENCES", "300"))
-STEPS = int(os.environ.get("MESHYARD_MODEL_STEPS", "12"))
+STEPS = int(os.environ.get("MESHYARD_MODEL_STEPS", "16"))
 THREADS, ACTS = 6, int(os.environ.get("MESHYARD_HISTORY_ACTS", "40"))
 
 
