@@ -73,6 +73,17 @@ class StatusReason(Model):
     since: Instant | None = None
 
 
+class Place(Model):
+    """A job's place in the queue: why it waits, the jobs `ahead` of it, and the `workers` with what each `lacks` for it."""
+
+    job_id: str = ""
+    status: str = ""
+    status_reason: StatusReason | None = None
+    queue_position: int | None = None
+    ahead: list[Document] = Field(default_factory=list[Document])
+    workers: list[Document] = Field(default_factory=list[Document])
+
+
 class Fault(Model):
     """Why a job failed."""
 

@@ -27,6 +27,7 @@ class Jobs(Resource[Driver]):
     watch = iteration(follow.watch)
     events = iteration(jobs.events)
     attempts = operation(jobs.attempts)
+    place = operation(jobs.place)
     metrics = operation(jobs.metrics)
     logs = operation(jobs.logs)
     follow_logs = iteration(follow_logs.follow_logs)

@@ -1,4 +1,4 @@
-"""`metrics`, `events`, `attempts` and `result`: what a job has left behind in rows."""
+"""`metrics`, `events`, `attempts`, `why` and `result`: what a job has left behind in rows."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "events", "meshyard events @last", "meshyard events char-lm -o json", panel=panel)(events)
     command(app, "attempts", "meshyard attempts @last", "meshyard attempts char-lm -o json", panel=panel)(attempts)
     command(app, "program", "meshyard program @last", "meshyard program kidiq -o json > program.json", panel=panel)(program)
+    command(app, "why", "meshyard why @last", "meshyard why char-lm -o json", panel=panel)(why)
     command(app, "result", "meshyard result @last", "meshyard result eight-schools -o json", panel=panel)(result)
 
 
@@ -107,6 +108,14 @@ def program(session: Session, job: JobArgument) -> Answer:
     job_id = resolve(session.client, job)
     found = session.client.jobs.program(job_id)
     return Answer(found.to_dict(), [job_id], lambda: document_view(found.model))
+
+
+def why(session: Session, job: JobArgument) -> Answer:
+    """Show why a job waits, who is ahead of it, and which workers could take it."""
+    from meshyard.cli.views.tables import place_view
+
+    found = session.client.jobs.place(resolve(session.client, job))
+    return Answer(found.to_dict(), [found.job_id], lambda: place_view(found))
 
 
 def result(session: Session, job: JobArgument) -> Answer:

@@ -16,7 +16,7 @@ from meshyard.effects import Flow, Items, Request, Sleep, send
 from meshyard.errors import APIConnectionError, APIError, JobFailed, ServerError, WaitTimedOut
 from meshyard.flows.patience import Patience
 from meshyard.flows.requests import JobRef, fetch, fetch_list, get, job_path, paged, parse, query, with_json
-from meshyard.models import Attempt, Event, Job, Metrics, Program, Result, Validation
+from meshyard.models import Attempt, Event, Job, Metrics, Place, Program, Result, Validation
 
 SpecLike: TypeAlias = Mapping[str, Any] | BaseModel | PathLike[str] | str | bytes
 """A job spec: a mapping, a model, the path of a JSON file, or JSON as bytes."""
@@ -65,6 +65,11 @@ def validate(spec: SpecLike, level: str | None = None) -> Flow[Validation]:
 def get_job(job: JobRef) -> Flow[Job]:
     """The job as it stands."""
     return (yield from fetch(Job, get(job_path(job))))
+
+
+def place(job: JobRef) -> Flow[Place]:
+    """Why a job waits, who is ahead of it, and which workers could take it."""
+    return (yield from fetch(Place, get(job_path(job, "queue"))))
 
 
 def list_jobs(

@@ -230,6 +230,19 @@ async def program(_world: World, request: Request) -> Response:
     return JSONResponse({"object": "program", "job": request.path_params["job"], "model": model, "design": None})
 
 
+async def place(_world: World, request: Request) -> Response:
+    reason = {
+        "code": "NoMatchingWorker",
+        "message": "No worker is connected.",
+        "hint": "Start one with: meshyard work",
+        "since": NOW,
+    }
+    worker = {"id": "wrk_1", "platform": "cpu", "device_count": 1, "free_devices": 1, "lacks": ["8 devices"], "kept_for": None}
+    job = {"job_id": request.path_params["job"], "status": "queued", "status_reason": reason, "queue_position": 2}
+    ahead = [{"id": new_id("job"), "name": "first", "priority": 1, "devices": 1, "queued_at": NOW}]
+    return JSONResponse({"object": "queue_place", **job, "ahead": ahead, "workers": [worker]})
+
+
 async def result(world: World, _request: Request) -> Response:
     return JSONResponse(world.result) if world.result else problem(409, "conflict", "The job has no result yet.")
 
@@ -416,6 +429,7 @@ ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/v1/jobs/{job}/logs"): logs,
     ("GET", "/v1/jobs/{job}/attempts"): attempts,
     ("GET", "/v1/jobs/{job}/program"): program,
+    ("GET", "/v1/jobs/{job}/queue"): place,
     ("GET", "/v1/jobs/{job}/result"): result,
     ("GET", "/v1/jobs/{job}/checkpoints"): checkpoints,
     ("PATCH", "/v1/jobs/{job}/checkpoints/{step}"): pin,

@@ -14,13 +14,13 @@ from meshyard.operations import Resource, iteration, operation
 NAMES = """
 APIConnectionError APIError APIResponseError APIStatusError APITimeoutError AsyncClient Attempt AuditEntry AuthenticationError
 BadRequestError CatalogEntry Checkpoint Client Code ConfigurationInvalid ConflictError Dataset DownloadCorrupt Event Fault File
-Job JobFailed Key MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Policy
-Problem ProblemItem Progress Project RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Usage
+Job JobFailed Key MeshyardError Metrics MissingExtra NoArtifact NoCheckpoint NotFoundError Parent PermissionDeniedError Place
+Policy Problem ProblemItem Progress Project RateLimitError Result Series ServerError StatusReason UnprocessableEntityError Usage
 Validation WaitTimedOut Webhook WebhookDelivery Worker load
 """
 OPERATIONS = {
-    "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause profile program result"
-    " resume retry submit update validate wait watch",
+    "jobs": "attempts cancel checkpoint clone delete events extend follow_logs get list logs metrics pause place profile program"
+    " result resume retry submit update validate wait watch",
     "checkpoints": "download download_archive expire files find list pin",
     "artifacts": "download list",
     "code": "download get list upload",

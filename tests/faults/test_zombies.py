@@ -21,7 +21,7 @@ SCRIPT = [["steps", 1, 3], ["checkpoint", 3], ["once", "pid"], ["once", "chatter
 
 def everything(service: ServiceProcess, job: str) -> dict[str, Any]:
     """All that can be seen of a job."""
-    parts = ("events", "attempts", "metrics", "checkpoints", "artifacts", "result")
+    parts = ("events", "attempts", "metrics", "checkpoints", "artifacts")
     return {part: service.get(f"/v1/jobs/{job}/{part}") for part in parts} | {"job": service.job(job), "log": service.log(job)}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ from meshyard.models import (
     Key,
     Metrics,
     Model,
+    Place,
     Project,
     Usage,
     Webhook,
@@ -135,6 +137,19 @@ def _plain(value: Any) -> str:
         document = cast("dict[str, Any]", value)
         return str(document.get("message") or ",".join(f"{key}:{_plain(item)}" for key, item in document.items()))
     return number(value) if isinstance(value, float) else str(value)
+
+
+def place_view(place: Place) -> Group:
+    """`why`: the reason, then the workers."""
+    reason = place.status_reason
+    if reason is None:
+        return Group(Text(f"{place.job_id} is {place.status}: it does not wait."))
+    lines = [f"{reason.code}: {reason.message}", reason.hint or "", f"place in the queue: {place.queue_position}"]
+    table = grid("WORKER", "PLATFORM", ">DEVICES", ">FREE", "LACKS", "KEPT FOR")
+    for each in place.workers:
+        figures = (count(each.get("device_count")), count(each.get("free_devices")))
+        table.add_row(each["id"], each["platform"], *figures, ", ".join(each.get("lacks") or []), each.get("kept_for") or "")
+    return Group(*(Text(line) for line in lines if line), table)
 
 
 def attempt_table(attempts: Iterable[Attempt]) -> Table:
