@@ -5,7 +5,7 @@ The model is the contract once more, in as few words as possible and without a d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from service.db.tables import attempts, events, jobs, leases, projects, workers
 from service.db.transaction import Read, Write
 from service.domain import attempts as held_attempts
 from service.domain import conclusion, control, queue, submission, sweeper
+from service.domain.callers import local
 from service.domain.errors import IllegalTransition, Superseded
 from service.domain.idempotency import ticket
 from service.domain.lifecycle import Change
@@ -294,7 +295,8 @@ class Lifecycle(RuleBasedStateMachine):
         if worker.slots == 1 and mine and not mine[0].over:
             return  # a worker with one slot asks when its slot is empty
         self._sweep()
-        given = self.change(lambda change: queue.claim(change, self.project, worker.id, Claim(devices=worker.devices)))
+        caller = replace(local(), project=self.project)
+        given = self.change(lambda change: queue.claim(change, caller, worker.id, Claim(devices=worker.devices)))
         expected = self._expected(number)
         if expected is None:
             assert given is None, "there was nothing for this worker"
