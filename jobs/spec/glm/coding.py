@@ -62,8 +62,8 @@ def code(terms: Sequence[tuple[str, ...]], factors: Mapping[str, Factor], levels
 
 
 def is_categorical(factor: Factor, levels: Levels) -> bool:
-    """Whether a factor is an indicator of levels."""
-    return factor.categorical or (factor.plain and next(iter(factor.variables)) in levels)
+    """Whether a factor is an indicator of levels: `C(x)`, or a column of texts. In `x + C(x)` the numbers stay numbers."""
+    return factor.categorical or (factor.plain and isinstance(next(iter(levels.get(next(iter(factor.variables)), ())), None), str))
 
 
 def _parts(categorical: Sequence[str], used: set[frozenset[str]]) -> list[tuple[Part, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jobs.spec.glm.coding import INTERCEPT, Column, Level, code, is_categorical
+from jobs.spec.glm.coding import INTERCEPT, Column, Level, code
 from jobs.spec.glm.expressions import FormulaFault, Moments, compute
 from jobs.spec.glm.formula import Formula, Group
 from jobs.spec.pointers import quoted
@@ -165,17 +165,6 @@ def plain_level(value: Any) -> Level:
 def is_intercept(column: Column) -> bool:
     """Whether a column is the constant one."""
     return column == INTERCEPT
-
-
-def is_grouped_by(formula: Formula, variable: str) -> bool:
-    """Whether a variable says of which group a row is."""
-    return any(variable in group.by for group in formula.groups)
-
-
-def categorical_variables(formula: Formula, table: Table) -> list[str]:
-    """Variables whose values are levels."""
-    texts = {name: [""] for name, values in table.items() if is_text(values)}
-    return [name for factor in formula.factors.values() if is_categorical(factor, texts) for name in factor.variables]
 
 
 def _check_levels(variable: str, levels: Sequence[Level], column: int) -> None:

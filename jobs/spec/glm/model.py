@@ -26,6 +26,7 @@ from jobs.spec.glm.priors import Parameter, Scales
 from jobs.spec.pointers import count_of, join, listed, nearest, quoted
 
 FORMULA = "/model/formula"
+TABLES = ("csv", "jsonl", "npz", "parquet")
 MOST_VALUES = 2_000_000
 RESERVED = (*PARAMETERS, "coefficients", "cor", "sd")
 Kinds = Mapping[str, ColumnKind]
@@ -204,6 +205,11 @@ class _Settling:
             self._fault("/data", "too_large", f"{detail}: use fewer rows")
 
     def _table(self) -> Table | None:
+        if self.facts.format not in TABLES:
+            self._fault(
+                "/data", "wrong_kind", f"is {self.facts.format}, and a formula is about a table: csv, parquet, jsonl or npz"
+            )
+            return None
         kinds: dict[str, ColumnKind] = {str(column): self.kinds[variable] for variable, column in self.found.args.items()}
         if self.data.inline is not None:
             return {name: self.data.inline[name] for name in kinds}
