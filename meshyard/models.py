@@ -242,15 +242,18 @@ class Program(Model):
 
 
 class Result(Model):
-    """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics` and `stopped_by`.
+    """What a job came to. Training fills `final` and `best`; sampling `summary`, `diagnostics`, `warnings` and `stopped_by`.
 
-    `performance` tells how fast the last attempt went.
+    `loo` and `waic` are there where log likelihoods were asked for. `performance` tells how fast the last attempt went.
     """
 
     final: Document | None = None
     best: Document | None = None
     summary: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
     diagnostics: Document | None = None
+    warnings: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
+    loo: Document | None = None
+    waic: Document | None = None
     stopped_by: Any = None
     performance: Document | None = None
 

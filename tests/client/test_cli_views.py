@@ -183,6 +183,14 @@ def test_what_has_not_converged_is_marked():
     assert "1 of 2 have R-hat > 1.01 or ESS < 400" in lines[4]
 
 
+def test_warnings_and_a_comparison_are_shown_with_the_table():
+    warning = {"code": "divergences", "message": "3 of 400 transitions diverged.", "hint": "Raise kernel.target_accept_prob."}
+    told = {"summary": {"mu": {**ROW, "r_hat": 1.0, "ess_bulk": 900, "ess_tail": 900}}, "warnings": [warning]}
+    shown = " ".join(drawn(result_view(Result.model_validate(told | {"loo": {"y": {"elpd": -30.5}}}))).split())
+    assert "! 3 of 400 transitions diverged. Raise kernel.target_accept_prob." in shown
+    assert "-30.5" in shown
+
+
 def test_a_training_result():
     shown = drawn(result_view(Result.model_validate({"final": {"eval/loss": 1.5, "step": 2000}, "best": {"step": 1800}})))
     assert "eval/loss" in shown

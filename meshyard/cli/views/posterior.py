@@ -24,7 +24,13 @@ def result_view(result: Result) -> RenderableType:
     if result.summary:
         parts.append(_posterior(result.summary))
         parts.append(Text(_verdict(result.summary), style="yellow"))
-    for title, document in (("final", result.final), ("best", result.best), ("diagnostics", result.diagnostics)):
+    parts += [Text(f"! {each['message']} {each['hint']}", style="yellow") for each in result.warnings]
+    for title, document in (
+        ("final", result.final),
+        ("best", result.best),
+        ("diagnostics", result.diagnostics),
+        ("loo", result.loo),
+    ):
         if document:
             parts += [Text(title, style="bold"), _fields(document)]
     if result.stopped_by:
