@@ -21,6 +21,7 @@ NAMES = (
     "ensemble",
     "memory",
     "jit",
+    "scale",
     "accelerator",
 )
 

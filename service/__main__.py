@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from jobs import logbook
 from service.app import create_app
 from service.context import Context
 from service.db import migration
@@ -49,7 +50,8 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Run the service until it is asked to stop; gives the exit status."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logbook.configure(settings.log_format)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # webhooks: their targets are told by their deliveries
     try:
         return _serve(settings)
     except CannotStart as error:

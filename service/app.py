@@ -51,6 +51,7 @@ from service.http import (
 from service.http.access import NEEDS, GuardedRoute
 from service.http.auth import Gate
 from service.http.courier import Courier
+from service.http.journal import Journal
 from service.http.throttle import Streams
 from service.settings import Settings
 from service.signals import Signals
@@ -101,6 +102,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
     app.state.context = context = context or build_context(settings)
     app.state.keyring = Keyring(settings, context.database)
     app.state.streams = Streams(settings.max_streams_per_key)
+    app.add_middleware(Journal, tells_requests=settings.log_requests)
     app.add_middleware(Gate, settings=settings, context=context, keyring=app.state.keyring)
     app.add_middleware(prometheus.Measured)
     problems.install(app)

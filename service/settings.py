@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     code: Literal["off", "on", "uncontained"] = "off"
     """Whether users may upload code of their own. `uncontained` means something to workers alone, who read the same variable."""
 
+    log_format: Literal["text", "json"] = "text"
+    log_requests: bool = False
+    """Whether every request gets a line."""
+
     lease_seconds: Seconds = 15.0
     sweep_seconds: Seconds = 1.0
     stall_seconds: Seconds = 900.0

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from jobs import logbook
 from jobs.errors import MeshyardError
 from jobs.protocol import Preflight
 from worker.api import Refused, Service, Unreachable
@@ -70,7 +71,7 @@ def work(settings: Settings, programs: Programs | None = None) -> int:
     Returns:
         The exit status: 0 after a drain, 1 if it cannot start (the reason is on standard error), 128 + n after a second signal n.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logbook.configure(os.environ.get("MESHYARD_LOG_FORMAT", logbook.TEXT))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # A child's core dump holds data and gigabytes; children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

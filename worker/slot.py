@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import AttemptSuperseded
+from jobs.logbook import about
 from jobs.protocol import Assignment, FileStorage, Finish, Preflight
 from worker.api import Refused, Service
 from worker.backoff import Backoff, persist
@@ -117,7 +118,7 @@ class Slot:
             await self._hand_back(assignment)
             return
         try:
-            with self._workshop.caches.in_use():
+            with self._workshop.caches.in_use(), about(job_id=assignment.job_id, attempt_id=assignment.attempt_id):
                 await self._run(assignment, devices)
         finally:
             self._pool.give_back(devices)
