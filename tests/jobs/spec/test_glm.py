@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.errors import Issue, SpecInvalid
 from jobs.spec.dataset import ColumnFacts, DatasetFacts
-from jobs.spec.glm.translate import as_program, program_data
+from jobs.spec.glm.translate import as_program, is_matrix, program_data
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.program.document import read_program
 
@@ -153,6 +154,25 @@ def test_the_program_of_a_formula_is_a_sound_one_over_its_data(model: dict[str, 
     assert issues == []
     assert found.unused == []
     assert program["data"].keys() == program_data(settled, COLUMNS).keys()
+
+
+def test_the_example_is_accepted():
+    document = json.loads((Path(__file__).parents[3] / "examples" / "regression.json").read_text())
+    design = read_spec(document, lambda _: None, lambda *_: None).resolved["model"]["design"]
+    assert design["columns"] == ["hours", "method[T.tutor]", "hours:method[T.tutor]"]
+    assert [group["levels"] for group in design["groups"]] == [[["A"], ["B"], ["C"], ["D"]]]
+
+
+def test_the_program_of_a_formula_can_be_submitted_over_its_data():
+    settled = _read({"formula": "y ~ x*group + offset(z) + (1 + x | k)"}).resolved["model"]
+    columns = {
+        name: [list(row) for row in zip(*values, strict=True)] if is_matrix(name) else values
+        for name, values in program_data(settled, COLUMNS).items()
+    }
+    document = {"kind": "mcmc", "model": as_program(settled), "data": {"inline": columns}}
+    spec = read_spec(document, lambda _: None, lambda *_: None)
+    assert spec.warnings == []
+    assert spec.resolved["data"]["args"].keys() == {"y", "_X", "_offset", "_g0", "_Z0"}
 
 
 # (model, [(pointer, code), …], part of the message)
