@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,13 +71,20 @@ def _settled(array: np.ndarray, declared: Mapping[str, Any] | None, pointer: str
     whole = array.dtype.kind in "iub"
     if not whole and not np.all(np.isfinite(array)):
         raise UserFault("dataset_invalid", "the data holds values that are not finite", pointer)
+    integers = np.int64 if jax.config.jax_enable_x64 else np.int32
+    fits = whole and (
+        array.size == 0 or (int(array.min()) >= np.iinfo(integers).min and int(array.max()) <= np.iinfo(integers).max)
+    )
     if declared is None:
-        return array.astype(np.int64 if jax.config.jax_enable_x64 else np.int32) if whole else _real(array)
-    if declared["type"] == "int":
-        if not whole:
-            raise UserFault("dataset_invalid", "the program declares integers, and the data holds real numbers", pointer)
-        return array.astype(np.int64 if jax.config.jax_enable_x64 else np.int32)
-    return _real(array)
+        return array.astype(integers) if fits else _real(array)
+    if declared["type"] != "int":
+        return _real(array)
+    if not fits:
+        detail = (
+            "holds integers beyond 32 bits: set precision.x64" if whole else "holds real numbers, and the program declares integers"
+        )
+        raise UserFault("dataset_invalid", f"the data {detail}", pointer)
+    return array.astype(integers)
 
 
 def _real(array: np.ndarray) -> np.ndarray:
@@ -125,7 +133,10 @@ class _Walk:
         found = self._distribution(statement["distribution"], where)
         try:
             found = self._shaped(found, statement, pointer)
-            drawn = numpyro.sample(name, found, obs=self._observed(statement["observed"], join(pointer, "observed")))
+            observed = self._observed(statement["observed"], join(pointer, "observed"))
+            if observed is not None:
+                _check_observed(found, observed, join(pointer, "observed"))
+            drawn = numpyro.sample(name, found, obs=observed)
         except REFUSALS as error:
             if _is_not_drawable(error, found):
                 raise
@@ -235,6 +246,16 @@ class _Walk:
             self.scope |= _solve(statement, derivative, first, jnp.concatenate([start[None], times]))
         except REFUSALS as error:
             raise fault(pointer, f"the system cannot be solved: {str(error).strip().splitlines()[0][:300]}") from error
+
+
+def _check_observed(found: Any, observed: Any, pointer: str) -> None:
+    """Refuse what has no density at what is observed, and a column against a row, whose density would be that of a table."""
+    density = jax.eval_shape(found.log_prob, observed)
+    seen = observed.shape[: max(0, observed.ndim - found.event_dim)]
+    if math.prod(density.shape) > max(math.prod(seen), math.prod(found.batch_shape)):
+        raise fault(
+            pointer, f"{observed.shape} is observed of a distribution of shape {found.batch_shape}: give both the same axes"
+        )
 
 
 def _made(name: str, size: int, count: int | None, dim: int | None, pointer: str) -> Any:

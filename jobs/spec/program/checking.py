@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -74,10 +75,20 @@ class _Checker:
             self._form(statement["constraint"], join(pointer, "constraint"))
         if observed is not None:
             seen = self.value(observed, join(pointer, "observed"))
-            self._together(join(pointer, "observed"), seen.shape, batch, what="what is observed and its distribution: ")
+            self._check_observed(seen.shape, batch, join(pointer, "observed"))
             self.scope.setdefault(name, seen)
         else:
             self.scope[name] = Value(batch if not self.plates else None, "real")
+
+    def _check_observed(self, seen: Shape | None, batch: Shape | None, pointer: str) -> None:
+        """A column against a row would be a table of densities, which nobody means."""
+        both = self._together(pointer, seen, batch, what="what is observed and its distribution: ")
+        if both is None or seen is None or batch is None or None in (*both, *seen, *batch):
+            return
+        sizes = [math.prod(size or 0 for size in shape) for shape in (both, seen, batch)]
+        if sizes[0] > max(sizes[1:]):
+            detail = f"{told(seen)} is observed of a distribution of shape {told(batch)}: give both the same axes"
+            self.issues.append(Issue(pointer, "wrong_shape", detail))
 
     plates = 0
 

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from jobs.errors import UserFault
+from jobs.programs.models import program
 from jobs.programs.outputs import Outputs
 from tests.jobs.programs import running
 
@@ -49,11 +50,11 @@ def job(model: dict[str, Any], data: dict[str, Any], **changes: Any) -> dict[str
 
 def test_flat_priors_and_bounds_that_move_go_from_start_to_result(tmp_path: Path) -> None:
     document = job(GARCH, DATA, outputs={"posterior_predictive": True, "log_likelihood": True})
-    program, outputs = running.build(document), Outputs(tmp_path)
-    state = running.start(program)
-    while state.step < program.total:
-        state, _ = running.advance(program, state, 1, outputs)
-    result, artifacts = program.result(state, outputs, "completed")
+    sampler, outputs = running.build(document), Outputs(tmp_path)
+    state = running.start(sampler)
+    while state.step < sampler.total:
+        state, _ = running.advance(sampler, state, 1, outputs)
+    result, artifacts = sampler.result(state, outputs, "completed")
     assert set(result["summary"]) == {"mu", "alpha0", "alpha1", "beta1"}
     assert "posterior.nc" in artifacts
     tree = xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf")
@@ -61,11 +62,26 @@ def test_flat_priors_and_bounds_that_move_go_from_start_to_result(tmp_path: Path
     assert float((drawn["alpha1"] + drawn["beta1"]).max()) < 1
     assert tree["posterior_predictive"].to_dataset()["y"].shape == (2, 30, 10)
     assert np.isfinite(tree["log_likelihood"].to_dataset()["y"].to_numpy()).all()
-    assert jax.eval_shape(program.log_density, jax.random.key(0)).shape == ()
+    assert jax.eval_shape(sampler.log_density, jax.random.key(0)).shape == ()
 
 
 # (an expression, part of the message): what only the numbers show
 LATE = [("y[order]", "column 3: index 9 is beyond an axis of 3"), ("solve([y, y], y)", "column 1: ")]
+
+
+def test_what_is_observed_must_have_a_density(tmp_path: Path) -> None:
+    parameter = {"sample": "p", "distribution": {"type": "Dirichlet", "concentration": [1, 1]}}
+    choice = {"sample": "k", "distribution": {"type": "Categorical", "probs": "p"}, "observed": "y"}
+    with pytest.raises(UserFault) as caught:
+        running.build(job({"type": "program", "body": [parameter, choice]}, {"y": [0.5, 1.5]}))
+    assert (caught.value.code, caught.value.param) == ("program_invalid", "/model/body/1/distribution")
+
+
+def test_integers_beyond_32_bits_are_real_numbers_unless_declared() -> None:
+    large = {"y": np.array([1, 2**40])}
+    assert program.arrays_of({"data": None}, large)["y"].dtype == np.float32
+    with pytest.raises(UserFault, match="x64"):
+        program.arrays_of({"data": {"y": {"type": "int", "shape": ["N"], "lower": None, "upper": None}}}, large)
 
 
 @pytest.mark.parametrize(("text", "message"), LATE, ids=["index", "solve"])

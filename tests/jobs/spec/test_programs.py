@@ -201,6 +201,7 @@ WRONG_STATEMENTS = [
     ({"sample": "z", "distribution": NORMAL, "shape": ["alpha"]}, "/shape/0", "wrong_type", "one integer"),
     ({"sample": "z", "distribution": NORMAL | {"loc": "y"}, "shape": ["K"]}, "/shape", "wrong_shape", "differ"),
     ({"sample": "z", "distribution": NORMAL | {"loc": "beta"}, "observed": "y"}, "/observed", "wrong_shape", "observed"),
+    ({"sample": "z", "distribution": NORMAL | {"loc": "y"}, "observed": "y[:, None]"}, "/observed", "wrong_shape", "same axes"),
     ({"sample": "z", "distribution": NORMAL, "observd": "y"}, "/observd", "unknown_field", "observed"),
     ({"plate": "p", "size": "sigma", "body": []}, "/size", "wrong_type", "one integer"),
     ({"plate": "p", "size": 2, "dim": 1, "body": []}, "/dim", "out_of_range", "-8 to -1"),
