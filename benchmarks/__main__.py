@@ -23,6 +23,7 @@ NAMES = (
     "jit",
     "scale",
     "accelerator",
+    "sampling",
 )
 
 

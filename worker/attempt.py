@@ -80,6 +80,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         require_draws_fit(program, job.host_bytes, job.disk_bytes)
         with memory.explained(program, spec, "building and compiling it"):
             state = _first_state(program, start)
+            _tell_of_move(talk, start)
             talk.enter("compiling", began_at)
             _compile(talk, program, state)
             _warn(talk, program, start)
@@ -119,6 +120,14 @@ def _first_state(program: Program, start: Message) -> State:
         origin = start["assignment"]["spec"]["init_from"]
         return checkpoint.restore_parameters(folder, program, origin["include"], origin["exclude"])
     return checkpoint.restore(folder, program)
+
+
+def _tell_of_move(talk: Talk, start: Message) -> None:
+    """Tell where a job goes on on another mesh."""
+    if start["resume"] and start["assignment"]["resume"]["what"] == "all":
+        found = checkpoint.moved(Path(start["resume"]), start["assignment"]["spec"]["kind"], start["assignment"]["mesh_axes"])
+        if found is not None:
+            talk.event("layout.changed", **found)
 
 
 def _last_good(program: Program, start: Message, saver: Saver) -> State:

@@ -196,9 +196,30 @@ def restore_parameters(folder: Path, program: Program, include: Sequence[str] | 
 
 def fitted(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a job of another kind takes from a checkpoint: the spec of the job that saved it, and its parameters by path."""
+    return json.loads(_meta(folder)["resolved_spec"]), stored.read(folder, {"params": stored.shapes(folder).get("params", {})})[
+        "params"
+    ]
+
+
+def moved(folder: Path, kind: str, axes: dict[str, int]) -> dict[str, Any] | None:
+    """What is to be said where a job goes on on another mesh than the one that saved it; None where it is the same.
+
+    Args:
+        folder: the checkpoint.
+        kind: of the job.
+        axes: the mesh that it goes on on.
+    """
+    before: dict[str, int] = json.loads(_meta(folder).get("mesh_axes", "null"))
+    if before in (None, axes):
+        return None
+    draws = "the posterior is the same, and the draws from here on are others than on the first mesh"
+    steps = "the order of the data is the same, and numbers agree within rounding"
+    return {"before": before, "now": axes, "message": draws if kind == "mcmc" else steps}
+
+
+def _meta(folder: Path) -> dict[str, str]:
     with stored.context():
-        meta = ocp.load_checkpointables(str(folder), {"meta": None})["meta"]
-    return json.loads(meta["resolved_spec"]), stored.read(folder, {"params": stored.shapes(folder).get("params", {})})["params"]
+        return ocp.load_checkpointables(str(folder), {"meta": None})["meta"]
 
 
 def _part(

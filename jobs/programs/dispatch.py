@@ -36,8 +36,10 @@ class Dispatch:
         self._began = time.monotonic()
 
     def end(self, ready: jax.Array, count: int) -> None:
-        """Wait for it, and set the length of the next."""
+        """Wait for it, and set the length of the next; after a `count` of 0 it stays as it is."""
         jax.block_until_ready(ready)
+        if count == 0:
+            return
         seconds = max(1e-6, time.monotonic() - self._began)
         wanted = int(SECONDS * count / seconds)
         self.length = max(1, min(wanted, GROWTH * max(count, self.length), self.most))

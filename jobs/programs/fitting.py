@@ -69,8 +69,9 @@ def restored(model: Model, spec: Mapping[str, Any], params: Mapping[str, Any], d
 
 def draw(fitted: Guide, key: jax.Array, count: int, data: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Draws of every site that is not observed: (count, …) by site, with what follows from them in the model."""
-    latents = fitted.guide.sample_posterior(key, dict(fitted.params), sample_shape=(count,))
-    latents = {name: value for name, value in latents.items() if name in fitted.guide.prototype_trace}
+    latents = fitted.guide.sample_posterior(key, dict(fitted.params), sample_shape=(count,), **data)
+    sites = fitted.guide.prototype_trace
+    latents = {name: value for name, value in latents.items() if name in sites and sites[name]["type"] == "sample"}
     filled = jax.random.key(0)
 
     def whole(one: Mapping[str, Any]) -> dict[str, Any]:

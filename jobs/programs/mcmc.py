@@ -21,7 +21,7 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import log_density
 
 from jobs.programs import data as datasets
-from jobs.programs import posterior, starting, stopping
+from jobs.programs import nans, posterior, starting, stopping
 from jobs.programs.dispatch import Dispatch
 from jobs.programs.kernels import AVERAGED, Chains
 from jobs.programs.mesh import Layout
@@ -32,6 +32,7 @@ from jobs.programs.posterior_model import look
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 from jobs.programs.user_code import came_through
 from jobs.spec.imports import is_own
+from jobs.spec.mcmc_checks import ENSEMBLES
 
 LEAST_OF_DIVERGENT = 50
 """Draws of each chain that must all have diverged before a job is given up."""
@@ -59,6 +60,8 @@ class McmcProgram:
         self.block: int = spec["checkpoint"]["every_draws"]
         self.data = self._load(path, form)
         self.looked = look(posteriors.build_model(spec["model"]), spec, self.data)
+        self._watcher = nans.Watcher() if spec["debug"]["nans"] else None
+        self._model = self.looked.model if self._watcher is None else self._watcher.watch(self.looked.model)
         self.method, self.why = stopping.method(spec, layout)
         shapes = jax.eval_shape(self._fresh)
         self._shapes, self._shardings = shapes, jax.tree.map(self._along_chains, shapes)
@@ -115,7 +118,7 @@ class McmcProgram:
     def compile(self, state: State) -> None:
         """Compile the block for this state. Its length is an argument, so that one program serves every block."""
         ahead = not (self.spec["debug"]["disable_jit"] or self.spec["debug"]["nans"])
-        self._run = self.lower(state.sections).compile() if ahead else jax.jit(self._transitions, donate_argnums=0)
+        self._run = self.lower(state.sections).compile() if ahead else jax.jit(self._transitions)
 
     @property
     def executable(self) -> Any:
@@ -158,8 +161,15 @@ class McmcProgram:
         draws = self._kept(state.step, end, sites, statistics) if end > self.num_warmup else None
         metrics = [Measurement(end, self._measured(end, sections), label="chain")] if end == edge else []
         ready = jax.tree.leaves(sites)[0]
-        self._dispatch.end(ready, count)
+        self._dispatch.end(ready, count if self._watcher is None else 0)
+        if self._watcher is not None:
+            self._watcher.require_none(end, lambda: self._failing(state))
         return State(end, sections, state.position), Block(end, metrics, ready, draws)
+
+    def _failing(self, state: State) -> list[int]:
+        if self._watcher is None or self.spec["kernel"]["type"] in ENSEMBLES:
+            return []
+        return nans.chains_that_fail(self.spec["kernel"], self._model, self._watcher, state.sections["kernel_state"], self.data)
 
     def _measured(self, edge: int, sections: Sections) -> dict[str, np.ndarray]:
         """What the transitions since the last edge came to, by chain. Copies: the next block takes the state's own buffers."""
@@ -239,7 +249,7 @@ class McmcProgram:
         # then on.
         spread = None if start is None else start.inverse_mass_matrix
         one_by_one = self.method == "sequential"
-        self._chains = Chains(self.spec["kernel"], self.looked.model, one_by_one=one_by_one, inverse_mass_matrix=spread)
+        self._chains = Chains(self.spec["kernel"], self._model, one_by_one=one_by_one, inverse_mass_matrix=spread)
         key = jax.random.key(self.spec["seed"])
         keys = jax.random.split(key, self.chains) if self.chains > 1 else key[None]
         try:

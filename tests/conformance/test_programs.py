@@ -12,7 +12,7 @@ from jobs.programs.outputs import Outputs
 from jobs.programs.program import Program, State, flatten, unflatten
 from tests import specs
 from tests.jobs.programs import running
-from worker.checkpoint import Saver, restore, restore_parameters
+from worker.checkpoint import Saver, moved, restore, restore_parameters
 
 CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "transformer on one device": (specs.transformer(), "text"),
@@ -83,6 +83,18 @@ def test_a_state_restored_half_way_ends_with_the_same_bits(program: Program, run
     found = running.arrays(state)
     assert found.keys() == arrays[-1].keys()
     assert all(found[name].tobytes() == arrays[-1][name].tobytes() for name in found)
+
+
+def test_another_mesh_is_told(program: Program, run: Any, tmp_path: Path) -> None:
+    saver = Saver(tmp_path, lambda *_: None, {"kind": "test", "mesh_axes": '{"chains": 2}'})
+    saver.save(run[0][0], {}, must=True)
+    saver.close()
+    folder = tmp_path / str(program.total)
+    assert moved(folder, "mcmc", {"chains": 2}) is None
+    told = moved(folder, "mcmc", {"chains": 4})
+    assert told is not None
+    assert (told["before"], told["now"]) == ({"chains": 2}, {"chains": 4})
+    assert "posterior is the same" in told["message"]
 
 
 def test_restoring_changes_no_bit(program: Program, run: Any) -> None:

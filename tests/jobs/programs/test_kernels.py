@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 from jobs.errors import UserFault
-from jobs.programs import posterior_model, reparams
+from jobs.programs import nans, posterior_model, reparams
 from jobs.programs.kernels import Chains
 from jobs.spec.catalog import load
 
@@ -27,13 +27,13 @@ def plain(y: Any) -> None:
 
 def mixed(y: Any) -> None:
     """The class is 1 with the probability 1/4 and moves x by 2; nothing is observed."""
-    c = numpyro.sample("c", dist.Bernoulli(0.25))
+    c = numpyro.sample("c", dist.BernoulliProbs(0.25))
     numpyro.sample("x", dist.Normal(2.0 * c, 1.0))
 
 
 def counted(y: Any) -> None:
     """A single discrete site."""
-    numpyro.sample("c", dist.Categorical(jnp.array([0.5, 0.25, 0.25])))
+    numpyro.sample("c", dist.CategoricalProbs(jnp.array([0.5, 0.25, 0.25])))
 
 
 def subsampled(y: Any) -> None:
@@ -133,7 +133,7 @@ def test_a_bad_model_is_told_by_its_own_code(model: Any, changes: dict[str, Any]
 
 
 def funnel(y: Any) -> None:
-    tau = numpyro.sample("tau", dist.HalfNormal(1))
+    tau: Any = numpyro.sample("tau", dist.HalfNormal(1))
     numpyro.sample("flat", dist.Normal(0, 1))
     numpyro.sample("theta", dist.Normal(0, tau).expand([3]).to_event(1))
     numpyro.sample("heavy", dist.StudentT(4, 0, tau))
@@ -148,3 +148,27 @@ def test_auto_finds_the_sites_that_hang_on_others() -> None:
     assert looked.latent == ["flat", "heavy_decentered", "moved_base", "tau", "theta_decentered"]
     assert looked.sites["theta"]["type"] == "deterministic"
     assert model is not funnel
+
+
+def brittle(y: Any) -> None:
+    """A model whose density has no value where x is large."""
+    x: Any = numpyro.sample("x", dist.Normal(0, 1))
+    numpyro.factor("bad", jnp.where(x > 1.0, jnp.nan, 0.0))
+
+
+def test_a_density_that_is_no_number_is_told_by_site_draw_and_chain() -> None:
+    kernel = load().fit("kernels", {"type": "HMC", "trajectory_length": 2.0}, "/kernel", "mcmc").value
+    watcher, data = nans.Watcher(), {"y": jnp.asarray(Y)}
+    model = watcher.watch(brittle)
+    chains = Chains(kernel, model, one_by_one=False)
+    state = chains.init(jax.random.split(jax.random.key(0), 2), 0, None, data)
+    jax.effects_barrier()
+    watcher.heard.clear()
+    one, before, step = jax.jit(lambda state: chains.sample(state, data)), state, 0
+    while not watcher.heard and step < 50:
+        before, state, step = state, one(state), step + 1
+        jax.block_until_ready(state.z)
+        jax.effects_barrier()
+    with pytest.raises(UserFault, match=rf"log density of bad became NaN in transition {step} of chain [01]") as caught:
+        watcher.require_none(step, lambda: nans.chains_that_fail(kernel, model, watcher, before, data))
+    assert (caught.value.code, caught.value.param) == ("nan_loss", "/debug/nans")

@@ -13,7 +13,8 @@ import xarray as xr
 from numpyro.infer import MCMC, NUTS
 
 from jobs.errors import UserFault
-from jobs.programs import posterior
+from jobs.programs import posterior, stopping
+from jobs.programs.mesh import Layout, build_mesh
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
 from jobs.programs.registry import build_program
@@ -142,3 +143,62 @@ def test_a_density_that_is_nowhere_finite_is_refused() -> None:
     with pytest.raises(UserFault) as caught:
         build_program(spec, {"chains": 1}, None, None).init()
     assert caught.value.param == "/model"
+
+
+def test_targets_and_time_end_a_job_and_nothing_before_enough_draws(tmp_path: Path) -> None:
+    stop = {"min_ess_tail": 50, "max_mcse": {"mu": 0.5}, "min_draws": 150}
+    program: Any = running.build(specs.schools(num_samples=600, checkpoint={"every_draws": 60}, stop=stop))
+    outputs = Outputs(tmp_path)
+    met = {"ess_tail/min": 60.0, "mcse/ratio": 0.9}
+    for step, measured, expected in ((180, met, None), (240, {"ess_tail/min": 60.0}, None), (300, met, "converged")):
+        outputs.measure(step, measured, evaluated=True)
+        assert program.stops(step, outputs) == expected
+    spec = program.spec | {"stop": program.spec["stop"] | {"min_ess_tail": None, "max_mcse": None, "max_seconds": 30.0}}
+    timed = running.of(spec)
+    assert timed.stops(240, outputs) is None
+    outputs.measure(300, {"elapsed_seconds": 31.0})
+    again = running.of(spec)
+    assert again.stops(120, outputs) is None
+    assert again.stops(300, outputs) == "max_seconds"
+
+
+def test_errors_of_means_are_weighed_against_what_is_allowed() -> None:
+    table = {"mu": {"mcse_mean": 0.1, "sd": 2.0}, "x[0]": {"mcse_mean": 0.3, "sd": 1.0}, "x[1]": {"mcse_mean": 0.2, "sd": 0.0}}
+    assert stopping.mcse_ratio(0.1, table) == pytest.approx(3.0)
+    assert stopping.mcse_ratio({"mu": 0.2, "x": 0.6}, table) == pytest.approx(0.5)
+    with pytest.raises(UserFault, match="called y"):
+        stopping.mcse_ratio({"y": 1.0}, table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "axes", "method", "why"),
+    [
+        ({}, {"chains": 1}, "vectorized", "4 chains share the device"),
+        ({}, {"chains": 4}, "parallel", "a device of its own"),
+        ({}, {"chains": 2}, "vectorized", "2 chains share each of 2 devices"),
+        ({"chain_method": "sequential"}, {"chains": 2}, "sequential", "as the job asks"),
+        ({"num_chains": 1}, {"chains": 1}, "vectorized", "the only chain"),
+        ({"kernel": {"type": "ESS"}}, {"chains": 1}, "vectorized", "an ensemble"),
+    ],
+    ids=["one device", "a device each", "two devices", "asked", "one chain", "ensemble"],
+)
+def test_auto_chooses_by_devices_and_says_why(changes: dict[str, Any], axes: dict[str, int], method: str, why: str) -> None:
+    spec = specs.resolve(specs.on_mesh(specs.schools(**changes), **axes))
+    chosen, reason = stopping.method(spec, Layout(build_mesh(axes), ()))
+    assert chosen == method
+    assert why in reason
+
+
+def test_a_job_whose_every_transition_diverges_is_given_up() -> None:
+    kernel = {"type": "HMC", "step_size": 1e6, "adapt_step_size": False, "num_steps": 1, "trajectory_length": None}
+    program = running.build(specs.schools(kernel=kernel, num_warmup=10, num_samples=60))
+    with pytest.raises(UserFault, match="diverged") as caught:
+        running.advance(program, running.start(program), program.total)
+    assert caught.value.code == "all_divergent"
+
+
+def test_a_centred_funnel_is_made_another_by_auto() -> None:
+    program: Any = running.build(specs.schools(model={"type": "eight_schools_centered"}, reparam="auto"))
+    assert program.notes()["sampler.reparameterised"] == {"sites": {"theta": "LocScaleReparam"}}
+    sites, _ = program.drawn()
+    assert {"mu", "tau", "theta", "theta_decentered"} <= set(sites)
