@@ -20,6 +20,8 @@ ColumnKind = Literal["bool", "number", "text"]
 MOST_LEVELS = 1_000
 MOST_GROUPS = 20_000
 MOST_COLUMNS = 2_000
+MOST_OPERATIONS = 20_000_000
+"""Of all rows and columns, when a model is settled: some seconds of plain Python."""
 
 
 @dataclass
@@ -61,6 +63,15 @@ class Frame:
                 if factor.reference is not None and factor.reference not in levels:
                     detail = f"{quoted(variable)} has no level {quoted(factor.reference)}; it has {_few(levels)}"
                     raise FormulaFault("unknown_level", detail, factor.column)
+
+    def check_work(self) -> None:
+        """Refuse what would keep the service busy for long. Raises FormulaFault."""
+        every = [self.columns(), *map(self.columns_of, self.formula.groups)]
+        each = sum(1 + len(column.numeric) + len(column.levels) for columns in every for column in columns)
+        each += sum(factor.operations for factor in self.formula.factors.values())
+        if each * self.rows > MOST_OPERATIONS:
+            detail = f"makes {sum(map(len, every))} columns of {self.rows} rows, which is too much: use fewer rows or fewer terms"
+            raise FormulaFault("too_large", detail, 0)
 
     def columns(self) -> list[Column]:
         """The population-level columns, the intercept first if there is one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,11 @@ class Factor:
     variables: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
+    def operations(self) -> int:
+        """How many it takes for a row."""
+        return sum(1 for _ in ast.walk(self.tree))
+
+    @property
     def plain(self) -> bool:
         """Whether it is a column as it is."""
         return isinstance(self.tree, ast.Name) and not self.categorical
@@ -91,7 +97,9 @@ def read_factor(text: str, column: int) -> Factor:
     plain, names = _without_backticks(text, column)
     lead = len(plain) - len(plain.lstrip())
     try:
-        tree = ast.parse(plain.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of escapes in quotes, which are nobody's business here
+            tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         at = column + max(0, (getattr(error, "offset", None) or 1) - 1)
         detail = (

@@ -17,12 +17,11 @@ from jobs.spec.binding import told_missing
 from jobs.spec.data import Data
 from jobs.spec.dataset import ColumnFacts, DatasetFacts
 from jobs.spec.glm import priors
-from jobs.spec.glm.coding import shown
 from jobs.spec.glm.design import ColumnKind, Frame, Table, is_intercept, is_text
 from jobs.spec.glm.expressions import Factor, FormulaFault, Moments, compute, mean_and_spread
 from jobs.spec.glm.families import FAMILIES, PARAMETERS, Family, fault_of_values, response_levels
 from jobs.spec.glm.formula import Formula, Group, parse
-from jobs.spec.glm.priors import Parameter, Scales
+from jobs.spec.glm.priors import Parameter, Scales, parameters_of
 from jobs.spec.pointers import count_of, join, listed, nearest, quoted
 
 FORMULA = "/model/formula"
@@ -120,6 +119,7 @@ class _Settling:
             return
         frame = Frame(formula, {name: table[str(column)] for name, column in self.found.args.items()})
         frame.learn_levels()
+        frame.check_work()
         response, levels = self._response(frame)
         if self.found.issues:
             return
@@ -258,7 +258,7 @@ class _Settling:
 
     def _finish(self, frame: Frame, response: list[float], levels: list[Any] | None) -> None:
         design, measured = self._design(frame, levels)
-        parameters = list(_parameters(self.model, design))
+        parameters = list(parameters_of(self.model, design))
         self._check_names(parameters, frame.formula)
         scales = _scales(self.model, response, self._spreads(frame, measured))
         settled, faults = priors.settle(parameters, self.model["priors"], scales)
@@ -339,34 +339,6 @@ def _faults_of_column(column: ColumnFacts, pointer: str, lead: str) -> Iterator[
         yield Issue(pointer, "missing_values", f"{lead}{told_missing(column)}")
     elif not column.dtype.startswith(("int", "uint", "float", "bool", "string")):
         yield Issue(pointer, "not_numeric", f"{lead}{quoted(column.name)} holds neither numbers nor texts")
-
-
-def _parameters(model: Mapping[str, Any], design: Mapping[str, Any]) -> Iterator[Parameter]:
-    """Every parameter of a model that takes a prior, in the order in which results list them."""
-    if model["family"] == "categorical":
-        yield from _of_categories(design)
-    else:
-        if model["family"] == "ordinal":
-            yield Parameter("threshold")
-        elif design["intercept"]:
-            yield Parameter("Intercept")
-        yield from (Parameter(name, ("coefficients",), column=name) for name in design["columns"])
-    for group in design["groups"]:
-        names = [f"sd_{group['name']}__{column}" for column in group["columns"]]
-        for name, column in zip(names, group["columns"], strict=True):
-            yield Parameter(name, ("sd",), positive=True, column=column)
-        if group["correlated"]:
-            yield Parameter(f"cor_{group['name']}", ("cor",))
-    yield from (Parameter(name, positive=True) for name in FAMILIES[model["family"]].parameters)
-
-
-def _of_categories(design: Mapping[str, Any]) -> Iterator[Parameter]:
-    """An intercept and slopes for each level of the response but the first."""
-    levels = [shown(level) for level in design["response"]["levels"][1:]]
-    if design["intercept"]:
-        yield from (Parameter(f"Intercept[{level}]", ("Intercept",)) for level in levels)
-    for name in design["columns"]:
-        yield from (Parameter(f"{name}[{level}]", (name, "coefficients"), column=name) for level in levels)
 
 
 def _scales(model: Mapping[str, Any], response: Sequence[float], columns: Mapping[str, float]) -> Scales:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Issue
+from jobs.spec.glm.coding import shown
+from jobs.spec.glm.families import FAMILIES
 from jobs.spec.pointers import join, nearest, quoted
 from jobs.spec.program.distributions import read_distribution
 from jobs.spec.program.reading import Reading
@@ -65,6 +67,39 @@ class Parameter:
     classes: tuple[str, ...] = ()
     positive: bool = False
     column: str | None = None
+
+
+def parameters_of(model: Mapping[str, Any], design: Mapping[str, Any]) -> Iterator[Parameter]:
+    """Every parameter of a model that takes a prior, population first.
+
+    Args:
+        model: with its family.
+        design: what its table makes of its formula.
+    """
+    if model["family"] == "categorical":
+        yield from _of_categories(design)
+    else:
+        if model["family"] == "ordinal":
+            yield Parameter("threshold")
+        elif design["intercept"]:
+            yield Parameter("Intercept")
+        yield from (Parameter(name, ("coefficients",), column=name) for name in design["columns"])
+    for group in design["groups"]:
+        names = [f"sd_{group['name']}__{column}" for column in group["columns"]]
+        for name, column in zip(names, group["columns"], strict=True):
+            yield Parameter(name, ("sd",), positive=True, column=column)
+        if group["correlated"]:
+            yield Parameter(f"cor_{group['name']}", ("cor",))
+    yield from (Parameter(name, positive=True) for name in FAMILIES[model["family"]].parameters)
+
+
+def _of_categories(design: Mapping[str, Any]) -> Iterator[Parameter]:
+    """An intercept and slopes for each level of the response but the first."""
+    levels = [shown(level) for level in design["response"]["levels"][1:]]
+    if design["intercept"]:
+        yield from (Parameter(f"Intercept[{level}]", ("Intercept",)) for level in levels)
+    for name in design["columns"]:
+        yield from (Parameter(f"{name}[{level}]", (name, "coefficients"), column=name) for level in levels)
 
 
 def settle(parameters: list[Parameter], given: Mapping[str, Any], scales: Scales) -> tuple[dict[str, Prior], list[Issue]]:

@@ -156,6 +156,22 @@ def test_the_program_of_a_formula_is_a_sound_one_over_its_data(model: dict[str, 
     assert program["data"].keys() == program_data(settled, COLUMNS).keys()
 
 
+def test_what_would_keep_the_service_busy_is_refused():
+    rows = 60_000
+    columns = {name: [float(row % 7) for row in range(rows)] for name in ("score", "my x")} | {"who": ["a", "b"] * (rows // 2)}
+    facts = [ColumnFacts(name, "string" if name == "who" else "float64", [rows], 0, 6) for name in columns]
+    table = DatasetFacts("ds_large", "parquet", 1000, rows, facts)
+    right = " + ".join(f"I(x ** {power})" for power in range(2, 40))
+    document = {
+        "kind": "mcmc",
+        "model": {"type": "glm", "formula": f"score ~ who * ({right})"},
+        "data": {"dataset": "ds_large", "args": {"x": "my x"}},
+    }
+    with pytest.raises(SpecInvalid) as caught:
+        read_spec(document, lambda _: table, lambda *_: None, lambda _: None, lambda *_: columns)
+    assert [(issue.pointer, issue.code) for issue in caught.value.issues] == [("/model/formula", "too_large")]
+
+
 def test_the_example_is_accepted():
     document = json.loads((Path(__file__).parents[3] / "examples" / "regression.json").read_text())
     design = read_spec(document, lambda _: None, lambda *_: None).resolved["model"]["design"]
