@@ -28,6 +28,7 @@ def follow(tree: ast.expr, scope: Mapping[str, Value]) -> Value:
 class _Follower:
     def __init__(self, scope: Mapping[str, Value]) -> None:
         self.scope = scope
+        self._seen: dict[ast.expr, Value] = {}
         self._visitors: Mapping[type, Callable[[Any], Value]] = {
             ast.Constant: self._constant, ast.Name: self._name, ast.BinOp: self._spine, ast.UnaryOp: self._unary,
             ast.BoolOp: self._logic,
@@ -36,6 +37,12 @@ class _Follower:
         }  # fmt: skip
 
     def visit(self, node: ast.expr) -> Value:
+        """What is known of a part. Each is looked at once: some rules come back to their arguments, however deep these are."""
+        if node not in self._seen:
+            self._seen[node] = self._visit(node)
+        return self._seen[node]
+
+    def _visit(self, node: ast.expr) -> Value:
         found = self._visitors[type(node)](node)
         if found.shape is not None and None not in found.shape and math.prod(size or 0 for size in found.shape) > LARGEST_ARRAY:
             detail = f"gives an array of shape {told(found.shape)}: at most {LARGEST_ARRAY} elements fit"
@@ -207,7 +214,7 @@ class _Follower:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         function = FUNCTIONS[name]
         given = bind_arguments(node, function)
-        values = {key: self._argument(value) for key, value in given.items() if key not in function.words}
+        values = {key: self._argument(value, key) for key, value in given.items() if key not in function.words}
         found = self._ruled(node, function, given, values)
         if function.real:
             return Value(found, "real")
@@ -218,7 +225,9 @@ class _Follower:
         integers = name.startswith("arg") or name == "count_nonzero"
         return Value(found, "int" if integers else kind or (_kind_of(*kept) if kept and function.rule != "other" else None))
 
-    def _argument(self, node: ast.expr) -> Value:
+    def _argument(self, node: ast.expr, name: str) -> Value:
+        if name == "arrays" and isinstance(node, ast.List):  # these may differ in shape
+            return Value(None, _kind_of(*map(self.visit, node.elts)))
         if isinstance(node, ast.Constant) and node.value is None:
             return UNKNOWN
         if isinstance(node, ast.Tuple):
@@ -239,7 +248,7 @@ class _Follower:
             return None if flattens and len(values["x"].shape or (1, 1)) > 1 else values["x"].shape
         if function.rule == "shaped":
             return self._shaped(given["shape"])
-        return self._joined(node, given, values) if function.rule == "join" else None
+        return self._joined(node, given) if function.rule == "join" else None
 
     def _reduced(self, given: Mapping[str, ast.expr], values: Mapping[str, Value]) -> Shape | None:
         shape, keeps = values["x"].shape, given.get("keepdims")
@@ -273,13 +282,13 @@ class _Follower:
         one = not isinstance(node, ast.Tuple | ast.List) and found[0].const is None
         return None if one else tuple(value.const for value in found)
 
-    def _joined(self, node: ast.Call, given: Mapping[str, ast.expr], values: Mapping[str, Value]) -> Shape | None:
+    def _joined(self, node: ast.Call, given: Mapping[str, ast.expr]) -> Shape | None:
         """Arrays in a list that are put one behind the other along the first axis, or stacked."""
         listed = given["arrays"]
         if not isinstance(listed, ast.List) or "axis" in given or not isinstance(node.func, ast.Name):
             return None
         if node.func.id == "stack":
-            return values["arrays"].shape
+            return self._list(listed).shape
         shapes = [self.visit(item).shape for item in listed.elts]
         if any(shape is None or len(shape) == 0 for shape in shapes):
             return None

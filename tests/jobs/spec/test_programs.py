@@ -135,6 +135,13 @@ def test_a_long_sum_is_no_deep_tree():
     assert isinstance(parse("+".join(["y"] * 900)), ast.BinOp)
 
 
+def test_arrays_in_arrays_are_followed_once_each():
+    deep = "y"
+    for _ in range(25):
+        deep = f"concatenate([{deep}, stack([1.0])])"
+    assert follow(parse(deep), SCOPE).shape == (30,)
+
+
 def test_columns_count_what_stands_before_and_between():
     with pytest.raises(ExpressionFault) as caught:
         parse("1 +\n lgamm(y)")
@@ -322,7 +329,8 @@ SCOPE = {
         ("y[:, None] - y[None, :]", (5, 5)), ("y[g]", (5,)), ("x[g, 0]", (5,)), ("x.T @ y", (2,)), ("x.T", (2, 5)),
         ("x @ x.T", (5, 5)),
         ("sum(x, axis=1)", (5,)), ("sum(x)", ()), ("mean(x, axis=(0, 1))", ()), ("max(x, axis=-1, keepdims=True)", (5, 1)),
-        ("[y, 2 * y]", (2, 5)), ("concatenate([[1.0], y])", (6,)), ("stack([y, y])", (2, 5)), ("zeros([N, K])", (5, 2)),
+        ("[y, 2 * y]", (2, 5)), ("concatenate([[1.0], y])", (6,)), ("concatenate([y, y[1:], [0.5, 1]])", (11,)),
+        ("column_stack([y, x])", None), ("concatenate([x, x[:2]])", (7, 2)), ("stack([y, y])", (2, 5)), ("zeros([N, K])", (5, 2)),
         ("arange(K, N)", (3,)), ("arange(K, N)[:, None] - 1 - arange(K)[None, :]", (3, 2)),
         ("y[arange(K, N)[:, None] - arange(K)]", (3, 2)),
         ("where(y > 0, y, 0)", (5,)), ("y if K > 1 else 0", (5,)), ("exp(x) * y[:, None]", (5, 2)), ("y.shape[0] + x.shape[1]", ()),
