@@ -106,6 +106,21 @@ def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_pat
     assert Path(client.artifacts.download(sampled, "posterior.nc", to=tmp_path)).stat().st_size > 0
 
 
+def test_a_guide_is_fitted_and_starts_a_sampler(client: Client, worker: Running) -> None:
+    fitted = client.jobs.wait(client.jobs.submit(specs.fitted()))
+    series = {each.name for each in client.jobs.metrics(fitted).series}
+    assert {"train/loss", "elbo", "eval/loss", "eval/elbo"} <= series
+    result = client.jobs.result(fitted).to_dict()
+    assert set(result["summary"]) == {"mu", "tau", *(f"theta[{i}]" for i in range(8))}
+    assert "posterior.nc" in [file.path for file in client.artifacts.list(fitted)]
+    kernel = {"type": "NUTS", "inverse_mass_matrix": "init_from"}
+    document = specs.schools(kernel=kernel, init_from={"job": fitted.id}, num_warmup=20, num_samples=40)
+    started = client.jobs.wait(client.jobs.submit(document))
+    assert (started.resolved_spec or {})["init_from"]["what"] == "params"
+    chosen = next(event.data for event in client.jobs.events(started) if event.type == "sampler.chosen")
+    assert chosen["chain_method"] == "vectorized"
+
+
 def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Client, sampled: str, tmp_path: Path) -> None:
     document = specs.on_mesh(
         specs.schools(num_warmup=300, num_samples=350, checkpoint={"every_draws": 100, "keep_latest": 1}), chains=4
@@ -118,7 +133,7 @@ def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Clie
     assert ours["summary"] == straight["summary"]
     assert ours["diagnostics"] == straight["diagnostics"]
     drawn = [client.artifacts.download(each, "posterior.nc", to=tmp_path / each) for each in (longer.id, sampled)]
-    one, other = (xr.open_datatree(path, engine="h5netcdf")["posterior"].to_dataset() for path in drawn)
+    one, other = (xr.open_dataset(path, engine="h5netcdf", group="posterior") for path in drawn)
     assert one.sizes["draw"] == 600
     assert all(np.array_equal(one[name].to_numpy(), other[name].to_numpy()) for name in other.data_vars)
 
