@@ -22,6 +22,7 @@ NAMES = (
     "memory",
     "jit",
     "scale",
+    "queue",
     "accelerator",
     "sampling",
 )

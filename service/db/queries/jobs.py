@@ -15,7 +15,7 @@ from service.db.tables import job_labels, job_needs, jobs
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 """As a literal and not as a parameter: only so do both databases see that the index of queued jobs will do."""
 ahead = jobs.alias("ahead")
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1_000
 """Jobs that are counted before a queued one: nobody waits for an exact number beyond, and a million would take long to count."""
 
 
@@ -113,13 +113,14 @@ def queue_positions(connection: Connection, job_ids: Sequence[str]) -> dict[str,
 
 def _ahead() -> Select[Any]:
     """Queued jobs that are claimed before the one of the query around it."""
-    sooner = or_(ahead.c.turn < jobs.c.turn, (ahead.c.turn == jobs.c.turn) & (ahead.c.id < jobs.c.id))
+    # The first condition follows from the second, and bounds the range of the index that is read.
+    sooner = (ahead.c.turn <= jobs.c.turn) & or_(ahead.c.turn < jobs.c.turn, ahead.c.id < jobs.c.id)
     return select(ahead.c.id).where(ahead.c.project == jobs.c.project, ahead.c.status == QUEUED, sooner).correlate(jobs)
 
 
 def ahead_of(connection: Connection, job: Row[Any], limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
     """The first jobs of the queue before this one: `id`, `name`, `priority`, `devices`, `queued_at`."""
-    sooner = or_(ahead.c.turn < job.turn, (ahead.c.turn == job.turn) & (ahead.c.id < job.id))
+    sooner = (ahead.c.turn <= job.turn) & or_(ahead.c.turn < job.turn, ahead.c.id < job.id)
     columns: list[ColumnElement[Any]] = [ahead.c[name] for name in ("id", "name", "priority", "devices", "queued_at")]
     query = select(*columns).where(ahead.c.project == job.project, ahead.c.status == QUEUED, sooner)
     return connection.execute(query.order_by(ahead.c.turn, ahead.c.id).limit(limit)).all()
