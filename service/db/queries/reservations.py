@@ -32,8 +32,9 @@ def of_job(connection: Connection, job_id: str, seen_since: int) -> str | None:
 
 def all_of(connection: Connection) -> dict[str, str]:
     """For which job each reserved worker is kept."""
-    query = select(reservations.c.worker_id, reservations.c.job_id).join(jobs, jobs.c.id == reservations.c.job_id)
-    return {row.worker_id: row.job_id for row in connection.execute(query.where(jobs.c.status == QUEUED))}
+    # Not a join: without statistics SQLite would walk all queued jobs for it.
+    query = select(reservations.c.worker_id, reservations.c.job_id).where(_waits(reservations.c.job_id))
+    return {row.worker_id: row.job_id for row in connection.execute(query)}
 
 
 def make(connection: Connection, worker_id: str, job_id: str, now: int) -> None:
@@ -43,7 +44,7 @@ def make(connection: Connection, worker_id: str, job_id: str, now: int) -> None:
     connection.execute(insert_once(connection, reservations).values(worker_id=worker_id, job_id=job_id, made_at=now))
 
 
-def _waits(job_id: Any) -> Any:
+def _waits(job_id: ColumnElement[str]) -> ColumnElement[bool]:
     return exists().where(jobs.c.id == job_id, jobs.c.status == QUEUED)
 
 
