@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from service.db.engine import now_us
 from service.db.queries.jobs import QUEUED
 from service.db.queries.workers import held
-from service.db.tables import attempts, job_needs, jobs, leases, worker_offers, workers
+from service.db.tables import attempts, job_needs, jobs, leases, reservations, worker_offers, workers
 
 waiting = jobs.alias("waiting")
 
@@ -27,14 +27,15 @@ def askers(connection: Connection, limit: int) -> Sequence[Row[*tuple[Any, ...]]
 
 
 def able(connection: Connection, job: Row[*tuple[Any, ...]], seen_since: int) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Workers that are there, and could run the job if they were empty, with `leases` and `leased_devices`."""
+    """Workers that are there, are kept for nobody, and could run the job if they were empty, with `leases` and `leased_devices`."""
     offered = exists().where(worker_offers.c.worker_id == workers.c.id, worker_offers.c.offer == job_needs.c.need)
     unmet = exists().where(job_needs.c.job_id == job.id, ~offered)
     load = (func.coalesce(held.c.leases, 0).label("leases"), func.coalesce(held.c.leased_devices, 0).label("leased_devices"))
     columns: list[ColumnElement[Any]] = [*(workers.c[name] for name in ("id", "device_count", "slots")), *load]
     query = select(*columns).outerjoin(held, held.c.worker_id == workers.c.id)
     fits = (workers.c.device_count >= job.devices, workers.c.memory_bytes >= job.memory_bytes, ~unmet)
-    there = (workers.c.status == "active", workers.c.seen_at >= seen_since)
+    kept = exists().where(reservations.c.worker_id == workers.c.id, jobs.c.id == reservations.c.job_id, jobs.c.status == QUEUED)
+    there = (workers.c.status == "active", workers.c.seen_at >= seen_since, ~kept)
     serving = or_(workers.c.all_projects, workers.c.project == job.project)
     platform = or_(job.platform == "any", workers.c.platform == job.platform)
     return connection.execute(query.where(*fits, *there, serving, platform)).all()
