@@ -19,6 +19,7 @@ from service.context import Context
 from service.db import migration
 from service.db.engine import Database
 from service.http.auth import is_loopback
+from service.http.connections import bounded
 from service.settings import Settings
 
 GRACE_SECONDS = 10
@@ -67,6 +68,7 @@ def _serve(settings: Settings) -> int:
         app = create_app(settings)
         config = uvicorn.Config(
             app,
+            http=bounded(settings.header_seconds),
             log_config=None,
             access_log=False,
             ws="none",
