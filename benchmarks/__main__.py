@@ -18,6 +18,7 @@ NAMES = (
     "quality",
     "regressions",
     "posteriors",
+    "calibration",
     "ensemble",
     "memory",
     "jit",
