@@ -51,21 +51,16 @@ def mcse_mean(values: Values, size: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1).std(axis=1, ddof=1) / np.sqrt(size)
 
 
-def mcse_sd(values: Values, size: np.ndarray) -> np.ndarray:
+def mcse_sd(values: Values) -> np.ndarray:
     """Monte Carlo standard error of the standard deviation.
 
-    Args:
-        values: the draws.
-        size: `ess_mean` of the values.
-
-    Source: Kenney and Keeping (1951), as in the R package posterior.
+    Source: Kenney and Keeping (1951), with the effective sample size of the squared distances, as in the R package posterior.
     """
-    flat = values.reshape(len(values), -1)
-    squares = (flat - flat.mean(axis=1, keepdims=True)) ** 2
-    variance = squares.mean(axis=1)
-    spread = ((squares**2).mean(axis=1) - variance**2) / size
+    squares = (values - values.mean(axis=(1, 2), keepdims=True)) ** 2
+    flat = squares.reshape(len(values), -1)
+    variance = flat.mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(spread / variance / 4)
+        return np.sqrt(((flat**2).mean(axis=1) - variance**2) / ess_mean(squares) / variance / 4)
 
 
 def bfmi(energy: np.ndarray) -> np.ndarray:

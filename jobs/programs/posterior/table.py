@@ -71,7 +71,7 @@ def columns(values: np.ndarray, hdi: float = HDI) -> dict[str, np.ndarray]:
     clean = np.where(finite[:, None, None], values, 0.0)
     size = convergence.ess_mean(clean)
     told = {"r_hat": convergence.r_hat(clean), "ess_bulk": convergence.ess_bulk(clean), "ess_tail": convergence.ess_tail(clean)}
-    told |= {"mcse_mean": convergence.mcse_mean(clean, size), "mcse_sd": convergence.mcse_sd(clean, size)}
+    told |= {"mcse_mean": convergence.mcse_mean(clean, size), "mcse_sd": convergence.mcse_sd(clean)}
     return spread(values, hdi) | {name: np.where(finite, column, np.nan) for name, column in told.items()}
 
 

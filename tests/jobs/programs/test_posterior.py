@@ -49,7 +49,11 @@ def test_diagnostics_are_those_of_arviz(count: int, draws: int) -> None:
     tail = array_stats.ess(values, method="tail", prob=(0.05, 0.95), **axes)
     assert np.allclose(convergence.ess_tail(values), tail, equal_nan=True)
     assert np.allclose(convergence.mcse_mean(values, size), array_stats.mcse(values, method="mean", **axes), equal_nan=True)
-    assert np.allclose(convergence.mcse_sd(values, size), array_stats.mcse(values, method="sd", **axes), equal_nan=True)
+    squares = (values - values.mean(axis=(1, 2), keepdims=True)) ** 2
+    variance, fourth = squares.mean(axis=(1, 2)), (squares**2).mean(axis=(1, 2))
+    # ArviZ before 1.0 takes the effective sample size of the values themselves here.
+    error = np.sqrt((fourth - variance**2) / array_stats.ess(squares, method="mean", **axes) / variance / 4)
+    assert np.allclose(convergence.mcse_sd(values), error, equal_nan=True)
     if count > 1:  # of one chain ArviZ tells no R-hat; here, as in Stan, its halves are compared
         assert np.allclose(convergence.r_hat(values), array_stats.rhat(values, method="rank", **axes), equal_nan=True)
     assert np.allclose(convergence.bfmi(values[0]), array_stats.bfmi(values[0], chain_axis=0, draw_axis=1))
