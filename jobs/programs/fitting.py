@@ -58,7 +58,7 @@ def restored(model: Model, spec: Mapping[str, Any], params: Mapping[str, Any], d
         KeyError: a parameter is missing.
         ValueError: one is of another shape.
     """
-    svi = build_svi(spec, model)
+    svi: Any = build_svi(spec, model)
     template = svi.optim.get_params(svi.init(jax.random.key(0), **data).optim_state)
     wanted = flatten(template)
     for path, leaf in wanted.items():
@@ -74,7 +74,7 @@ def draw(fitted: Guide, key: jax.Array, count: int, data: Mapping[str, Any]) -> 
     latents = {name: value for name, value in latents.items() if name in sites and sites[name]["type"] == "sample"}
     filled = jax.random.key(0)
 
-    def whole(one: Mapping[str, Any]) -> dict[str, Any]:
+    def whole(one: dict[str, Any]) -> dict[str, Any]:
         trace = handlers.trace(handlers.seed(handlers.substitute(fitted.model, data=one), filled)).get_trace(**data)
         kept = (site for site in trace.values() if site["type"] == "deterministic" or _is_drawn(site))
         return {site["name"]: jnp.asarray(site["value"]) for site in kept}

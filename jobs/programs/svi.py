@@ -58,7 +58,7 @@ class SviProgram:
         self.total: int = spec["steps"]
         self.data = self._load(path, form)
         self.looked = look(posteriors.build_model(spec["model"]), spec, self.data)
-        self._svi = fitting.build_svi(spec, self.looked.model)
+        self._svi: Any = fitting.build_svi(spec, self.looked.model)
         self._first = self._begin()
         self._run: Callable[..., Any] | None = None
         self._weigh: Callable[..., Any] | None = None

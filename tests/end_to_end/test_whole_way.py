@@ -148,7 +148,7 @@ def test_a_posterior_predicts_without_being_sampled_again(client: Client, sample
     made = xr.open_datatree(client.artifacts.download(job, "predictions.nc", tmp_path), engine="h5netcdf")["predictions"]
     assert np.allclose(made["theta"], drawn["theta"], rtol=1e-4, atol=1e-4)
     spread = (made["y"] - drawn["theta"].to_numpy()) / np.asarray(specs.SCHOOLS["sigma"])
-    assert float(spread.std()) == pytest.approx(1.0, abs=0.05)
+    assert float(np.std(spread.to_numpy())) == pytest.approx(1.0, abs=0.05)
 
 
 def test_training_made_longer_ends_with_the_bits_of_one_that_was_longer(client: Client, dataset: str, trained: str) -> None:

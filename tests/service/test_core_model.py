@@ -39,7 +39,7 @@ def test_the_service_does_what_the_model_does(context: Context):
         database=None,
         print_blob=True,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
     run_state_machine_as_test(seed(number)(Machine), settings=chosen)
 

@@ -174,7 +174,7 @@ def kernels() -> Section:
     section = Section(untold=UNTOLD)
     for name, found in public(infer).items():
         if inspect.isclass(found) and issubclass(found, MCMCKernel):
-            role = {"role": "gradient"} if name in GRADIENT_KERNELS else {}
+            role: dict[str, Any] = {"role": "gradient"} if name in GRADIENT_KERNELS else {}
             section.add(f"numpyro.infer.{name}", found, KERNEL_RULES, kinds=["mcmc"], **role)
     return section.sorted()
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+from jax.core import Tracer
 from jax.experimental.ode import odeint
 
 from jobs.errors import UserFault
@@ -71,7 +72,7 @@ def _settled(array: np.ndarray, declared: Mapping[str, Any] | None, pointer: str
     whole = array.dtype.kind in "iub"
     if not whole and not np.all(np.isfinite(array)):
         raise UserFault("dataset_invalid", "the data holds values that are not finite", pointer)
-    integers = np.int64 if jax.config.jax_enable_x64 else np.int32
+    integers = np.int64 if jax.config.read("jax_enable_x64") else np.int32
     fits = whole and (
         array.size == 0 or (int(array.min()) >= np.iinfo(integers).min and int(array.max()) <= np.iinfo(integers).max)
     )
@@ -88,12 +89,12 @@ def _settled(array: np.ndarray, declared: Mapping[str, Any] | None, pointer: str
 
 
 def _real(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64 if jax.config.jax_enable_x64 else np.float32)
+    return array.astype(np.float64 if jax.config.read("jax_enable_x64") else np.float32)
 
 
 def _known(value: Any) -> Any:
     """Integers as NumPy has them, so that they are known while tracing; real numbers as JAX has them."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return value
     array = np.asarray(value)
     if array.dtype.kind not in "iub":
@@ -295,7 +296,7 @@ def _solve(statement: Statement, derivative: Any, first: Scope, times: Any) -> S
     if statement["solver"] == "rk4":
         found = _runge_kutta(derivative, first, times, statement["steps"])
     else:
-        exact = 1e-8 if jax.config.jax_enable_x64 else 1e-5
+        exact = 1e-8 if jax.config.read("jax_enable_x64") else 1e-5
         rtol, atol = statement["rtol"] or exact, statement["atol"] or exact
         found = odeint(derivative, first, times, rtol=rtol, atol=atol, mxstep=statement["max_steps"])
     return {name: item[1:] for name, item in found.items()}

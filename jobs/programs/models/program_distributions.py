@@ -43,11 +43,11 @@ class Restricted(dist.Distribution):
         super().__init__(base.batch_shape, base.event_shape)
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> Any:
         """Where the value lies."""
         return self._support
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Any, intermediates: list[Any] | None = None) -> Any:
         """The density of the base."""
         return self.base.log_prob(value)
 

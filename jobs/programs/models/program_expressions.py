@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jobs.errors import UserFault
 from jobs.programs.models import program_functions
@@ -175,7 +176,7 @@ class _Evaluator:
     def _raw(self, node: ast.expr) -> Value:
         """Real data as NumPy has it, so that which of it meets a condition is known while tracing."""
         found = self.visit(node)
-        known = isinstance(node, ast.Name) and isinstance(found, jax.Array) and not isinstance(found, jax.core.Tracer)
+        known = isinstance(node, ast.Name) and isinstance(found, jax.Array) and not isinstance(found, Tracer)
         return np.asarray(found) if known else found
 
     def _choice(self, node: ast.IfExp) -> Value:
@@ -314,7 +315,7 @@ def _static_again(name: str, given: Mapping[str, Any], found: jax.Array) -> Valu
     if name not in _INTEGRAL or found.dtype.kind not in "iub" or found.size > LARGEST_STATIC:
         return found
     parts = [item for value in given.values() for item in (value if isinstance(value, list) else [value])]
-    if any(isinstance(part, jax.core.Tracer) or (isinstance(part, jax.Array) and part.dtype.kind not in "iub") for part in parts):
+    if any(isinstance(part, Tracer) or (isinstance(part, jax.Array) and part.dtype.kind not in "iub") for part in parts):
         return found
     with jax.ensure_compile_time_eval():
         known = np.asarray(program_functions.call(name, dict(given)))

@@ -170,11 +170,6 @@ class Batches:
             )
 
 
-def _begun(model: Model, key: jax.Array) -> Model:
-    """The model with every parameter somewhere in its support: from a flat prior nothing can be drawn."""
-    return handlers.substitute(handlers.seed(model, key), substitute_fn=init_to_uniform)
-
-
 def require_prior(replay: Replay) -> None:
     """Raise UserFault where a site has a prior that nothing can be drawn from, as flat ones are."""
     try:

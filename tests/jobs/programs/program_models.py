@@ -23,6 +23,10 @@ GROUP = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 AGE = np.array([1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
 
 
+sample: Any = numpyro.sample
+"""Its values as arrays, which the library's own signature does not promise."""
+
+
 class Example(NamedTuple):
     """A model, written twice."""
 
@@ -33,7 +37,7 @@ class Example(NamedTuple):
 
 
 def flat(name: str, support: Any = c.real, shape: tuple[int, ...] = ()) -> Any:
-    return numpyro.sample(name, dist.ImproperUniform(support, shape, ()).to_event(len(shape)))
+    return sample(name, dist.ImproperUniform(support, shape, ()).to_event(len(shape)))
 
 
 def site(name: str, kind: str, *, observed: Any = None, shape: Any = None, constraint: Any = None, **given: Any) -> dict[str, Any]:
@@ -53,49 +57,49 @@ def flats(name: str, support: Any = "real", shape: Any = None) -> dict[str, Any]
 
 def kidiq(kid_score: Any, mom_iq: Any, mom_hs: Any) -> None:
     beta = flat("beta", shape=(4,))
-    sigma = numpyro.sample("sigma", dist.HalfCauchy(2.5))
+    sigma = sample("sigma", dist.HalfCauchy(2.5))
     mu = beta[0] + beta[1] * mom_hs + beta[2] * mom_iq + beta[3] * mom_hs * mom_iq
-    numpyro.sample("kid_score", dist.Normal(mu, sigma), obs=kid_score)
+    sample("kid_score", dist.Normal(mu, sigma), obs=kid_score)
 
 
 def logearn(earn: Any, height: Any) -> None:
     beta, sigma = flat("beta", shape=(2,)), flat("sigma", c.positive)
-    numpyro.sample("log_earn", dist.Normal(beta[0] + beta[1] * height, sigma), obs=jnp.log(earn))
+    sample("log_earn", dist.Normal(beta[0] + beta[1] * height, sigma), obs=jnp.log(earn))
 
 
 def nes(y: Any, income: Any, age: Any) -> None:
     beta, sigma = flat("beta", shape=(5,)), flat("sigma", c.positive)
     mu = beta[0] + beta[1] * income + beta[2] * (age == 2) + beta[3] * (age == 3) + beta[4] * (age == 4)
-    numpyro.sample("y", dist.Normal(mu, sigma), obs=y)
+    sample("y", dist.Normal(mu, sigma), obs=y)
 
 
 def schools(y: Any, sigma: Any) -> None:
-    mu = numpyro.sample("mu", dist.Normal(0, 5))
-    tau = numpyro.sample("tau", dist.HalfCauchy(5))
+    mu = sample("mu", dist.Normal(0, 5))
+    tau = sample("tau", dist.HalfCauchy(5))
     with numpyro.plate("J", 8):
-        standard = numpyro.sample("theta_trans", dist.Normal(0, 1))
+        standard = sample("theta_trans", dist.Normal(0, 1))
         theta = numpyro.deterministic("theta", mu + tau * standard)
-        numpyro.sample("y", dist.Normal(theta, sigma), obs=y)
+        sample("y", dist.Normal(theta, sigma), obs=y)
 
 
 def schools_centred(y: Any, sigma: Any) -> None:
-    mu, tau = numpyro.sample("mu", dist.Normal(0, 5)), numpyro.sample("tau", dist.HalfCauchy(5))
-    theta = numpyro.sample("theta", dist.Normal(mu, tau).expand([8]).to_event(1))
-    numpyro.sample("y", dist.Normal(theta, sigma), obs=y)
+    mu, tau = sample("mu", dist.Normal(0, 5)), sample("tau", dist.HalfCauchy(5))
+    theta = sample("theta", dist.Normal(mu, tau).expand([8]).to_event(1))
+    sample("y", dist.Normal(theta, sigma), obs=y)
 
 
 def autoregression(K: int, T: int, y: Any) -> None:
-    alpha = numpyro.sample("alpha", dist.Normal(0, 10))
-    beta = numpyro.sample("beta", dist.Normal(0, 10).expand([K]).to_event(1))
-    sigma = numpyro.sample("sigma", dist.HalfCauchy(2.5))
+    alpha = sample("alpha", dist.Normal(0, 10))
+    beta = sample("beta", dist.Normal(0, 10).expand([K]).to_event(1))
+    sigma = sample("sigma", dist.HalfCauchy(2.5))
     mu = alpha + sum(beta[k] * y[K - k - 1 : T - k - 1] for k in range(K))
-    numpyro.sample("y", dist.Normal(mu, sigma), obs=y[K:])
+    sample("y", dist.Normal(mu, sigma), obs=y[K:])
 
 
 def arma(y: Any) -> None:
-    mu = numpyro.sample("mu", dist.Normal(0, 10))
-    phi, theta = numpyro.sample("phi", dist.Normal(0, 2)), numpyro.sample("theta", dist.Normal(0, 2))
-    sigma = numpyro.sample("sigma", dist.HalfCauchy(2.5))
+    mu = sample("mu", dist.Normal(0, 10))
+    phi, theta = sample("phi", dist.Normal(0, 2)), sample("theta", dist.Normal(0, 2))
+    sigma = sample("sigma", dist.HalfCauchy(2.5))
     errors = [y[0] - (mu + phi * mu)]
     for t in range(1, len(y)):
         errors.append(y[t] - (mu + phi * y[t - 1] + theta * errors[-1]))
@@ -109,35 +113,35 @@ def garch(y: Any, sigma1: float) -> None:
     variances = [jnp.square(sigma1)]
     for t in range(1, len(y)):
         variances.append(alpha0 + alpha1 * (y[t - 1] - mu) ** 2 + beta1 * variances[-1])
-    numpyro.sample("y", dist.Normal(mu, jnp.sqrt(jnp.stack(variances))), obs=y)
+    sample("y", dist.Normal(mu, jnp.sqrt(jnp.stack(variances))), obs=y)
 
 
 def gp_poisson(x: Any, k: Any) -> None:
-    rho, alpha = numpyro.sample("rho", dist.Gamma(25, 4)), numpyro.sample("alpha", dist.HalfNormal(2))
-    f_tilde = numpyro.sample("f_tilde", dist.Normal(0, 1).expand([len(x)]).to_event(1))
+    rho, alpha = sample("rho", dist.Gamma(25, 4)), sample("alpha", dist.HalfNormal(2))
+    f_tilde = sample("f_tilde", dist.Normal(0, 1).expand([len(x)]).to_event(1))
     cov = alpha**2 * jnp.exp(-0.5 * (x[:, None] - x) ** 2 / rho**2) + 1e-4 * jnp.eye(len(x))
-    numpyro.sample("k", dist.Poisson(jnp.exp(jnp.linalg.cholesky(cov) @ f_tilde)), obs=k)
+    sample("k", dist.Poisson(jnp.exp(jnp.linalg.cholesky(cov) @ f_tilde)), obs=k)
 
 
 def gp(x: Any, y: Any) -> None:
-    rho, alpha = numpyro.sample("rho", dist.InverseGamma(5, 5)), numpyro.sample("alpha", dist.HalfNormal(1))
-    sigma = numpyro.sample("sigma", dist.HalfNormal(1))
+    rho, alpha = sample("rho", dist.InverseGamma(5, 5)), sample("alpha", dist.HalfNormal(1))
+    sigma = sample("sigma", dist.HalfNormal(1))
     cov = alpha**2 * jnp.exp(-0.5 * (x[:, None] - x) ** 2 / rho**2) + sigma**2 * jnp.eye(len(x))
-    numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(len(x)), covariance_matrix=cov), obs=y)
+    sample("y", dist.MultivariateNormal(jnp.zeros(len(x)), covariance_matrix=cov), obs=y)
 
 
 def mixture(y: Any) -> None:
-    mu = numpyro.sample("mu", dist.ImproperUniform(c.ordered_vector, (), (2,)))
+    mu = sample("mu", dist.ImproperUniform(c.ordered_vector, (), (2,)))
     numpyro.factor("mu_prior", dist.Normal(0, 2).log_prob(mu))
-    sigma = numpyro.sample("sigma", dist.HalfNormal(2).expand([2]).to_event(1))
-    theta = numpyro.sample("theta", dist.Beta(5, 5))
+    sigma = sample("sigma", dist.HalfNormal(2).expand([2]).to_event(1))
+    theta = sample("theta", dist.Beta(5, 5))
     pair = [jnp.log(theta) + dist.Normal(mu[0], sigma[0]).log_prob(y), jnp.log1p(-theta) + dist.Normal(mu[1], sigma[1]).log_prob(y)]
     numpyro.factor("y", jnp.logaddexp(*pair))
 
 
 def hmm(y: Any) -> None:
-    theta = numpyro.sample("theta", dist.Dirichlet(jnp.ones((2, 2))).to_event(1))
-    mu = numpyro.sample("mu", dist.ImproperUniform(c.positive_ordered_vector, (), (2,)))
+    theta = sample("theta", dist.Dirichlet(jnp.ones((2, 2))).to_event(1))
+    mu = sample("mu", dist.ImproperUniform(c.positive_ordered_vector, (), (2,)))
     numpyro.factor("mu_prior", dist.Normal(jnp.array([3.0, 10.0]), 1).log_prob(mu))
     gamma = dist.Normal(mu, 1).log_prob(y[0])
     for value in y[1:]:
@@ -146,9 +150,9 @@ def hmm(y: Any) -> None:
 
 
 def volterra(ts: Any, y: Any) -> None:
-    theta = numpyro.sample("theta", dist.Normal(jnp.array([0.0, -3, 0, -3]), 0.5).to_event(1))
-    rates, state = jnp.exp(theta), numpyro.sample("z0", dist.LogNormal(2.3, 1).expand([2]).to_event(1))
-    sigma = numpyro.sample("sigma", dist.LogNormal(-1, 1).expand([2]).to_event(1))
+    theta = sample("theta", dist.Normal(jnp.array([0.0, -3, 0, -3]), 0.5).to_event(1))
+    rates, state = jnp.exp(theta), sample("z0", dist.LogNormal(2.3, 1).expand([2]).to_event(1))
+    sigma = sample("sigma", dist.LogNormal(-1, 1).expand([2]).to_event(1))
 
     def slope(z: Any) -> Any:
         return jnp.stack([(rates[0] - rates[1] * z[1]) * z[0], (-rates[2] + rates[3] * z[0]) * z[1]])
@@ -161,112 +165,112 @@ def volterra(ts: Any, y: Any) -> None:
         return z, z
 
     path = jax.lax.scan(quarter, state, None, length=4 * len(ts))[1][3::4]
-    numpyro.sample("y", dist.LogNormal(jnp.log(path), sigma), obs=y)
+    sample("y", dist.LogNormal(jnp.log(path), sigma), obs=y)
 
 
 def logistic(x: Any, y: Any) -> None:
-    alpha, beta = numpyro.sample("alpha", dist.Cauchy(0, 10)), numpyro.sample("beta", dist.Normal(0, 2.5).expand([2]).to_event(1))
-    numpyro.sample("y", dist.Bernoulli(logits=alpha + x @ beta), obs=y)
+    alpha, beta = sample("alpha", dist.Cauchy(0, 10)), sample("beta", dist.Normal(0, 2.5).expand([2]).to_event(1))
+    sample("y", dist.Bernoulli(logits=alpha + x @ beta), obs=y)
 
 
 def negative_binomial(x: Any, y: Any) -> None:
-    alpha, beta = numpyro.sample("alpha", dist.Normal(0, 2)), numpyro.sample("beta", dist.Normal(0, 2))
-    phi = numpyro.sample("inverse", dist.HalfNormal(1))
-    numpyro.sample("y", dist.NegativeBinomial2(jnp.exp(alpha + beta * x + 0.5), 1 / phi), obs=y)
+    alpha, beta = sample("alpha", dist.Normal(0, 2)), sample("beta", dist.Normal(0, 2))
+    phi = sample("inverse", dist.HalfNormal(1))
+    sample("y", dist.NegativeBinomial2(jnp.exp(alpha + beta * x + 0.5), 1 / phi), obs=y)
 
 
 def correlated(x: Any, y: Any, g: Any) -> None:
-    scale = numpyro.sample("scale", dist.HalfNormal(1).expand([2]).to_event(1))
-    corr = numpyro.sample("L", dist.LKJCholesky(2, 2.0))
-    z = numpyro.sample("z", dist.Normal(0, 1).expand([3, 2]).to_event(2))
+    scale = sample("scale", dist.HalfNormal(1).expand([2]).to_event(1))
+    corr = sample("L", dist.LKJCholesky(2, 2.0))
+    z = sample("z", dist.Normal(0, 1).expand([3, 2]).to_event(2))
     effect = z @ (scale[:, None] * corr).T
-    numpyro.sample("y", dist.Normal(effect[g, 0] + effect[g, 1] * x, 1), obs=y)
+    sample("y", dist.Normal(effect[g, 0] + effect[g, 1] * x, 1), obs=y)
 
 
 def ordinal(x: Any, y: Any) -> None:
-    beta = numpyro.sample("beta", dist.Normal(0, 1))
+    beta = sample("beta", dist.Normal(0, 1))
     base = dist.Normal(0, 2).expand([3]).to_event(1)
-    cut = numpyro.sample("cut", dist.TransformedDistribution(base, dist.transforms.OrderedTransform()))
-    numpyro.sample("y", dist.OrderedLogistic(beta * x, cut), obs=y)
+    cut = sample("cut", dist.TransformedDistribution(base, dist.transforms.OrderedTransform()))
+    sample("y", dist.OrderedLogistic(beta * x, cut), obs=y)
 
 
 def softmax(x: Any, y: Any) -> None:
-    beta = numpyro.sample("beta", dist.Normal(0, 1).expand([2, 2]).to_event(2))
-    numpyro.sample("y", dist.Categorical(logits=jnp.concatenate([jnp.zeros((12, 1)), x @ beta], axis=1)), obs=y)
+    beta = sample("beta", dist.Normal(0, 1).expand([2, 2]).to_event(2))
+    sample("y", dist.Categorical(logits=jnp.concatenate([jnp.zeros((12, 1)), x @ beta], axis=1)), obs=y)
 
 
 def robust(x: Any, y: Any) -> None:
     alpha, nu, sigma = (
-        numpyro.sample("alpha", dist.Normal(0, 5)),
-        numpyro.sample("nu", dist.Gamma(2, 0.1)),
+        sample("alpha", dist.Normal(0, 5)),
+        sample("nu", dist.Gamma(2, 0.1)),
         flat("sigma", c.positive),
     )
-    numpyro.sample("y", dist.StudentT(nu, alpha + x, sigma), obs=y)
+    sample("y", dist.StudentT(nu, alpha + x, sigma), obs=y)
 
 
 def horseshoe(x: Any, y: Any) -> None:
-    tau = numpyro.sample("tau", dist.HalfCauchy(1))
-    lam = numpyro.sample("lam", dist.HalfCauchy(1).expand([2]).to_event(1))
-    z = numpyro.sample("z", dist.Normal(0, 1).expand([2]).to_event(1))
-    numpyro.sample("y", dist.Normal(x @ (z * lam * tau), 1), obs=y)
+    tau = sample("tau", dist.HalfCauchy(1))
+    lam = sample("lam", dist.HalfCauchy(1).expand([2]).to_event(1))
+    z = sample("z", dist.Normal(0, 1).expand([2]).to_event(1))
+    sample("y", dist.Normal(x @ (z * lam * tau), 1), obs=y)
 
 
 def volatility(y: Any) -> None:
-    step = numpyro.sample("step", dist.Exponential(50))
-    s = numpyro.sample("s", dist.GaussianRandomWalk(step, 12))
-    nu = numpyro.sample("nu", dist.Exponential(0.1))
-    numpyro.sample("y", dist.StudentT(nu, 0, jnp.exp(s)), obs=y)
+    step = sample("step", dist.Exponential(50))
+    s = sample("s", dist.GaussianRandomWalk(step, 12))
+    nu = sample("nu", dist.Exponential(0.1))
+    sample("y", dist.StudentT(nu, 0, jnp.exp(s)), obs=y)
 
 
 def items(y: Any, subject: Any, item: Any) -> None:
     with numpyro.plate("subjects", 4):
-        ability = numpyro.sample("ability", dist.Normal(0, 1))
+        ability = sample("ability", dist.Normal(0, 1))
     with numpyro.plate("items", 3):
-        hard, sharp = numpyro.sample("hard", dist.Normal(0, 2)), numpyro.sample("sharp", dist.LogNormal(0, 1))
-    numpyro.sample("y", dist.Bernoulli(logits=sharp[item] * (ability[subject] - hard[item])), obs=y)
+        hard, sharp = sample("hard", dist.Normal(0, 2)), sample("sharp", dist.LogNormal(0, 1))
+    sample("y", dist.Bernoulli(logits=sharp[item] * (ability[subject] - hard[item])), obs=y)
 
 
 def inflated(y: Any) -> None:
-    gate, rate = numpyro.sample("gate", dist.Beta(1, 1)), numpyro.sample("rate", dist.Gamma(2, 1))
-    numpyro.sample("y", dist.ZeroInflatedPoisson(gate, rate), obs=y)
+    gate, rate = sample("gate", dist.Beta(1, 1)), sample("rate", dist.Gamma(2, 1))
+    sample("y", dist.ZeroInflatedPoisson(gate, rate), obs=y)
 
 
 def truncated(y: Any) -> None:
-    mu, sigma = numpyro.sample("mu", dist.Normal(0, 3)), numpyro.sample("sigma", dist.HalfNormal(2))
-    numpyro.sample("y", dist.TruncatedNormal(mu, sigma, low=-5, high=9), obs=y)
+    mu, sigma = sample("mu", dist.Normal(0, 3)), sample("sigma", dist.HalfNormal(2))
+    sample("y", dist.TruncatedNormal(mu, sigma, low=-5, high=9), obs=y)
 
 
 def orthogonal(x: Any, y: Any) -> None:
     centred = (x - x.mean(0)) / x.std(0, ddof=1)
-    theta, sigma = numpyro.sample("theta", dist.Normal(0, 5).expand([2]).to_event(1)), numpyro.sample("sigma", dist.HalfNormal(1))
+    theta, sigma = sample("theta", dist.Normal(0, 5).expand([2]).to_event(1)), sample("sigma", dist.HalfNormal(1))
     q = jnp.linalg.qr(centred)[0] * jnp.sqrt(11.0)
     numpyro.deterministic("beta", jnp.linalg.solve(jnp.linalg.qr(centred)[1] / jnp.sqrt(11.0), theta))
-    numpyro.sample("y", dist.Normal(q @ theta, sigma), obs=y)
+    sample("y", dist.Normal(q @ theta, sigma), obs=y)
 
 
 def shares(y: Any) -> None:
-    concentration = numpyro.sample("a", dist.Gamma(2, 0.5).expand([3]).to_event(1))
-    numpyro.sample("y", dist.DirichletMultinomial(concentration, y.sum(-1)), obs=y)
+    concentration = sample("a", dist.Gamma(2, 0.5).expand([3]).to_event(1))
+    sample("y", dist.DirichletMultinomial(concentration, y.sum(-1)), obs=y)
 
 
 def funnel() -> None:
-    z = numpyro.sample("z", dist.Normal(0, 3))
-    numpyro.sample("x", dist.Normal(0, jnp.exp(z / 2)).expand([9]).to_event(1))
+    z = sample("z", dist.Normal(0, 3))
+    sample("x", dist.Normal(0, jnp.exp(z / 2)).expand([9]).to_event(1))
 
 
 def conjugate(y: Any, n: Any, k: Any) -> None:
-    numpyro.sample("y", dist.Normal(numpyro.sample("mu", dist.Normal(1, 2)), 1.5), obs=y)
-    numpyro.sample("k", dist.Binomial(n, probs=numpyro.sample("p", dist.Beta(2, 3))), obs=k)
+    sample("y", dist.Normal(sample("mu", dist.Normal(1, 2)), 1.5), obs=y)
+    sample("k", dist.Binomial(n, probs=sample("p", dist.Beta(2, 3))), obs=k)
 
 
 def survival(t: Any, seen: Any) -> None:
-    shape, scale = numpyro.sample("shape", dist.Gamma(2, 1)), numpyro.sample("scale", dist.Gamma(2, 0.5))
+    shape, scale = sample("shape", dist.Gamma(2, 1)), sample("scale", dist.Gamma(2, 0.5))
     died = dist.Weibull(scale, shape).log_prob(t)
     numpyro.factor("fit", jnp.where(seen == 1, died, -((t / scale) ** shape)))
 
 
 def change_point(y: Any) -> None:
-    early, late = numpyro.sample("early", dist.Exponential(1)), numpyro.sample("late", dist.Exponential(1))
+    early, late = sample("early", dist.Exponential(1)), sample("late", dist.Exponential(1))
     both = [dist.Poisson(rate).log_prob(y) for rate in (early, late)]
     before = jnp.concatenate([jnp.zeros(1), jnp.cumsum(both[0])])[:-1]
     after = jnp.sum(both[1]) - jnp.concatenate([jnp.zeros(1), jnp.cumsum(both[1])])[:-1]
@@ -275,14 +279,14 @@ def change_point(y: Any) -> None:
 
 def crossed(y: Any) -> None:
     with numpyro.plate("columns", 3, dim=-1):
-        b = numpyro.sample("b", dist.Normal(0, 1))
+        b = sample("b", dist.Normal(0, 1))
         with numpyro.plate("rows", 4, dim=-2):
-            a = numpyro.sample("a", dist.Normal(b, 1))
-            numpyro.sample("y", dist.Normal(a, 1), obs=y)
+            a = sample("a", dist.Normal(b, 1))
+            sample("y", dist.Normal(a, 1), obs=y)
 
 
 def local_level(y: Any) -> None:
-    q, r = numpyro.sample("q", dist.HalfNormal(1)), numpyro.sample("r", dist.HalfNormal(1))
+    q, r = sample("q", dist.HalfNormal(1)), sample("r", dist.HalfNormal(1))
 
     def filtered(carry: Any, value: Any) -> Any:
         mean, var = carry

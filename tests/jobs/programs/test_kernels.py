@@ -27,7 +27,7 @@ def plain(y: Any) -> None:
 
 def mixed(y: Any) -> None:
     """The class is 1 with the probability 1/4 and moves x by 2; nothing is observed."""
-    c = numpyro.sample("c", dist.BernoulliProbs(0.25))
+    c: Any = numpyro.sample("c", dist.BernoulliProbs(0.25))
     numpyro.sample("x", dist.Normal(2.0 * c, 1.0))
 
 

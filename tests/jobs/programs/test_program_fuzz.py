@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +161,7 @@ def foretold(text: str) -> Value | ExpressionFault:
         return fault
 
 
-def computed(text: str) -> object:
+def computed(text: str) -> Any:
     """The value, or the fault. Shapes come first, as on a worker: they refuse what memory would not hold."""
     try:
         jax.eval_shape(lambda: jnp.asarray(evaluate(text, SCOPE, POINTER)))

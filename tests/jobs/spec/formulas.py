@@ -71,7 +71,7 @@ RIGHT = [
 ]
 
 if __name__ == "__main__":
-    import formulaic
+    import formulaic  # pyright: ignore[reportMissingImports]
     import pandas as pd
 
     made: dict[str, Any] = {}
