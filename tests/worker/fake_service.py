@@ -206,7 +206,7 @@ class FakeService:
                 raise Problem(409, "worker_draining")
             if self._server is None or self._server.should_exit or await request.is_disconnected():
                 break
-            if self.queue and self.queue[0]["devices"] <= claim.devices:
+            if "attempt" in claim.takes and self.queue and self.queue[0]["devices"] <= claim.devices:
                 return JSONResponse(self.queue.popleft())
             await asyncio.sleep(0.02)
         return Response(status_code=204)

@@ -5,7 +5,19 @@ import pytest
 from jobs.spec.catalog import load
 from jobs.spec.schema import job_schema
 
-SECTIONS = {"models", "layers", "losses", "optimizers", "schedules", "kernels", "distributions", "datasets"}
+SECTIONS = {
+    "models",
+    "layers",
+    "losses",
+    "optimizers",
+    "schedules",
+    "kernels",
+    "inits",
+    "guides",
+    "reparams",
+    "distributions",
+    "datasets",
+}
 
 
 def test_sections_are_listed_with_their_sizes(world):
