@@ -36,6 +36,14 @@ class Process:
         return self._popen.returncode, out, err
 
 
+@pytest.fixture(scope="module", autouse=True)
+def interruptible():
+    """A shell has what it sends to the background ignore SIGINT, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def job(world):
     return world.add(name="lm")["id"]

@@ -40,9 +40,14 @@ def until_step(client: Client, job_id: str, step: int) -> int:
 
 
 def has_come_further(client: Client, job_id: str, number: int, steps: int) -> bool:
-    """Whether the attempt of that number runs and has done so many steps: a job's progress may still be the attempt's before it."""
+    """Whether the attempt of that number runs, has done so many steps and would be resumed.
+
+    A job's progress may still be that of the attempt before.
+    """
     attempts = client.jobs.attempts(job_id)
-    return len(attempts) == number and (attempts[-1].step or 0) >= (attempts[-1].resumed_from or 0) + steps
+    if len(attempts) != number or not client.checkpoints.list(job_id):
+        return False
+    return (attempts[-1].step or 0) >= (attempts[-1].resumed_from or 0) + steps
 
 
 def computing_child(worker: Running) -> int | None:

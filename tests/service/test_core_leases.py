@@ -206,7 +206,7 @@ def test_a_lost_worker_stops_a_job_that_was_to_stop(api: Api, context: Context, 
 def test_workers_lost_too_often_fail_a_job(api: Api, context: Context):
     attempt = claimed(api, retries={"max_infra_retries": 1})
     expire(context)
-    assert api.worker().claim().given["number"] == 2
+    assert api.worker().claim(wait_seconds=5).given["number"] == 2
     expire(context)
     wait_for(lambda: api.job(attempt.job_id)["status"] == "failed")
     error = api.job(attempt.job_id)["error"]
@@ -273,7 +273,7 @@ def test_seconds_by_phase_are_shown_while_an_attempt_runs_and_when_it_is_lost(ap
     assert attempt.beat(40).status_code == 200
     assert attempts(api, attempt.job_id)[0]["seconds"] == told
     expire(context)
-    assert api.worker().claim().given["number"] == 2
+    assert api.worker().claim(wait_seconds=5).given["number"] == 2
     seconds = attempts(api, attempt.job_id)[0]["seconds"]
     assert (seconds["compiling"], seconds["sampling"]) == (0.5, 0.0)
     assert seconds["lost_after_restart"] >= 2.0
@@ -330,7 +330,7 @@ def test_a_claim_sweeps_by_itself(start, context: Context):
     with start(sweep_seconds=3600.0) as api:
         attempt = claimed(api)
         expire(context)
-        assert api.worker().claim().job_id == attempt.job_id
+        assert api.worker().claim(wait_seconds=5).job_id == attempt.job_id
 
 
 def test_a_waiting_claim_gets_what_a_lost_worker_had(start, context: Context):

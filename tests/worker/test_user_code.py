@@ -121,8 +121,8 @@ def posterior(client: Client):
         "kind": "mcmc",
         "model": {"type": "import", "code": client.code.upload(zipped({"own.py": POSTERIOR})).id, "target": "own:model"},
         "data": {"builtin": "eight_schools"},
-        "num_warmup": 20,
-        "num_samples": 20,
+        "num_warmup": 200,
+        "num_samples": 100,
         "num_chains": 1,
     }
 
