@@ -16,6 +16,8 @@ SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
 FAULTS    := tests/faults tests/worker/test_faults.py tests/worker/test_agent_with_service.py
 APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
+# Files that take minutes go first, so that no core is idle while the other does the last one.
+LONGEST   := tests/end_to_end tests/worker tests/conformance tests/jobs/programs
 # What depends on the versions of Python and JAX, and the whole way once.
 PROGRAMS  := $(patsubst %,tests/jobs/programs/test_%.py,builders train transformer mcmc outdated)
 SMALLER   := $(PROGRAMS) tests/conformance tests/storage $(addprefix tests/end_to_end/test_whole_way.py::test_,\
@@ -43,7 +45,7 @@ demo: setup ## Train, be killed, resume, sample, download, restore: the whole wa
 	$(BIN)/python examples/demo.py
 
 test: setup ## Run the tests (the fault and fuzz suites have targets of their own)
-	$(PYTEST) -q -n $(WORKERS) --dist loadfile $(APART)
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(APART) $(LONGEST) tests
 
 check: format lint types imports catalog containers repository ## All that CI checks without running the service
 

@@ -86,7 +86,8 @@ def program_of(model: str, mesh: str, compute: str, text: Path) -> Program:
     spec = specs.resolve(document_of(model, mesh, compute))
     if "vocab_size" not in MODELS[model]:
         return build_program(spec, spec["mesh"]["axes"], None, None)
-    text.write_text("the quick brown fox jumps"[: TEXT["context"] + BATCH])
+    if not text.exists():  # another program may have it mapped into memory
+        text.write_text("the quick brown fox jumps"[: TEXT["context"] + BATCH])
     return build_program(spec, spec["mesh"]["axes"], text, "text")
 
 
