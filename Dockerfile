@@ -27,7 +27,7 @@ RUN pip wheel --no-deps --wheel-dir /wheel .
 
 FROM base AS service
 COPY --from=requirements /build/requirements requirements
-RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/service.txt
+RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/otel.txt -r requirements/service.txt
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 COPY docker/health.py /opt/meshyard/health.py
@@ -41,7 +41,7 @@ CMD ["meshyard", "serve"]
 FROM base AS worker
 COPY --from=requirements /build/requirements requirements
 ARG ACCELERATOR=
-RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/worker.txt ${ACCELERATOR:+-r requirements/${ACCELERATOR}.txt}
+RUN pip install -c constraints/py311.txt -r requirements/base.txt -r requirements/otel.txt -r requirements/worker.txt ${ACCELERATOR:+-r requirements/${ACCELERATOR}.txt}
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 COPY docker/health.py /opt/meshyard/health.py

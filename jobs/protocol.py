@@ -159,6 +159,10 @@ class Assignment(Document):
     resume: Resume | None
     stall_seconds: float | None = None
     """So long may step and phase stand still while steps are done, `STALL_PATIENCE` times as long otherwise; null: for ever."""
+    traceparent: str | None = None
+    """The place in a trace from which the job was asked for (W3C Trace Context)."""
+    request_id: str | None = None
+    """The claim's own, as in the service's logs."""
 
 
 class Preflight(Document):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,8 +15,12 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import Scope
 
+from jobs import tracing
 from jobs.protocol import Probe
+from jobs.tracing import Tracing
 from service.context import Context
 from service.db.engine import Database
 from service.domain import sweeper, tidying
@@ -67,6 +72,8 @@ ROUTERS = (
 CLOSING = "closing"
 TIDY_SECONDS = 60.0
 MEASURE_SECONDS = 600.0
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What machines ask for all day long."""
 
 
 def _guarded(router: APIRouter) -> APIRouter:
@@ -89,6 +96,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         settings: the operator's.
         context: what the service shares; built from the settings if left out.
     """
+    context = context or build_context(settings)
     app = FastAPI(
         title="Meshyard",
         version=_version(),
@@ -98,11 +106,12 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        telemetry=_telemetry(context.tracing),
     )
-    app.state.context = context = context or build_context(settings)
+    app.state.context = context
     app.state.keyring = Keyring(settings, context.database)
     app.state.streams = Streams(settings.max_streams_per_key)
-    app.add_middleware(Journal, tells_requests=settings.log_requests)
+    app.add_middleware(Journal, tells_requests=settings.log_requests, tracing=context.tracing)
     app.add_middleware(Gate, settings=settings, context=context, keyring=app.state.keyring)
     app.add_middleware(prometheus.Measured)
     problems.install(app)
@@ -110,6 +119,23 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         app.include_router(router)
     openapi.install(app, needs_key=settings.api_key is not None)
     return app
+
+
+def _telemetry(traces: Tracing) -> TelemetryConfig:
+    """What FastAPI does of its own: spans of requests where there are traces, and nothing else."""
+    return {
+        "tracer_provider": traces.provider,
+        "tracing": traces.provider is not None,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+        "exclude": _is_untraced,
+    }
+
+
+def _is_untraced(scope: Scope) -> bool:
+    return scope["path"] in UNTRACED
 
 
 def _version() -> str:
@@ -130,7 +156,8 @@ def build_context(settings: Settings) -> Context:
     store = LocalStore(settings.artifact_root)
     folder = store.shared_folder()
     probe = _probe(folder.resolve() / ".probe") if folder is not None else None
-    return Context(settings, Database(settings.database_url), store, Signals(), probe)
+    traces = tracing.from_environment(os.environ, "meshyard-service")
+    return Context(settings, Database(settings.database_url), store, Signals(), probe, tracing=traces)
 
 
 def _probe(path: Path) -> Probe:
@@ -159,6 +186,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         context.signals.close()
         await asyncio.gather(*repeating, delivering)
         context.database.close()
+        await run_in_threadpool(context.tracing.close)
 
 
 async def _repeat(task: partial[None], context: Context, seconds: float) -> None:

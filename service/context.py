@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from jobs.protocol import Probe
+from jobs.tracing import Tracing
 from service.db.engine import Database
 from service.settings import Settings
 from service.signals import QUEUE, Lookout, Signals
@@ -26,6 +27,7 @@ class Context:
     signals: Signals
     probe: Probe | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
+    tracing: Tracing = field(default_factory=Tracing)
 
     @cached_property
     def lookout(self) -> Lookout:

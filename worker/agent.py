@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from jobs import logbook
+from jobs import logbook, tracing
 from jobs.errors import MeshyardError
 from jobs.protocol import Preflight
 from worker.api import Refused, Service, Unreachable
@@ -94,6 +94,7 @@ class Agent:
         self._settings = settings
         self._programs = programs
         self._service = Service(settings.server, settings.api_key)
+        self._tracing = tracing.from_environment(os.environ, "meshyard-worker")
         self._membership: Membership | None = None
         self._slots: list[Slot] = []
         self._draining = asyncio.Event()
@@ -119,6 +120,7 @@ class Agent:
                 raise
         finally:
             await self._service.close()
+            await asyncio.to_thread(self._tracing.close)
         return self._status
 
     def drain(self, *, hurry: bool = False) -> None:
@@ -169,6 +171,7 @@ class Agent:
             graces=self._programs.graces,
             virtual=self._settings.cpu_devices is not None,
             is_cpu=found.platform == "cpu",
+            tracing=self._tracing,
             numbers=numbers(found, os.environ, self._settings.slots),
         )
 

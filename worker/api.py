@@ -7,7 +7,7 @@ Three things can come of a call that fails: `Unreachable` (try again, unchanged)
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -39,6 +39,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 BEAT_SECONDS = 5.0
+JSON = {"Content-Type": "application/json"}
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 that say "not now" and nothing about the request."""
 
@@ -136,9 +137,12 @@ class Service:
         response = await self._request("POST", f"/v1/attempts/{attempt_id}/report", body)
         return _parsed(response, Taken)
 
-    async def finish(self, attempt_id: str, document: Finish) -> Finished:
-        """Tell how the attempt ended. Raises AttemptSuperseded when the fence is stale."""
-        return await self._post(f"/v1/attempts/{attempt_id}/finish", document, Finished)
+    async def finish(self, attempt_id: str, document: Finish, traceparent: str | None = None) -> Finished:
+        """Tell how the attempt ended, as a part of its trace if it has one. Raises AttemptSuperseded when the fence is stale."""
+        path, headers = f"/v1/attempts/{attempt_id}/finish", dict(JSON)
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
+        return _parsed(await self._request("POST", path, document, headers=headers), Finished)
 
     async def upload(self, attempt_id: str, fence: int, file: File, offset: int, content: AsyncIterator[bytes]) -> Uploaded:
         """Send the bytes of `file` from `offset` on, which must be where the upload stands. 0 begins anew.
@@ -194,11 +198,11 @@ class Service:
         path: str,
         body: BaseModel | bytes | AsyncIterator[bytes] | None = None,
         *,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:
         content = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
-        headers = {"Content-Type": "application/json"} if headers is None and content is not None else headers
+        headers = JSON if headers is None and content is not None else headers
         try:
             response = await self._http.request(method, path, content=content, headers=headers, timeout=_timeout(seconds))
         except httpx.RequestError as error:

@@ -49,11 +49,13 @@ class Exit:
 def clean_environment(environment: Mapping[str, str], platform: str | None) -> dict[str, str]:
     """What a child may know of the agent's environment: everything but this project's own settings, the key among them.
 
+    Nor does it hear of OpenTelemetry: a child speaks to its agent alone, and such variables may hold keys, too.
+
     Args:
         environment: the agent's.
         platform: JAX platform to choose; None leaves the choice to JAX.
     """
-    kept = {name: text for name, text in environment.items() if not name.startswith("MESHYARD_")}
+    kept = {name: text for name, text in environment.items() if not name.startswith(("MESHYARD_", "OTEL_"))}
     kept |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     if platform is not None:
         kept["JAX_PLATFORMS"] = platform

@@ -19,6 +19,7 @@ from typing import Any
 
 from jobs.errors import AttemptSuperseded, JobError, ServiceFault
 from jobs.protocol import Assignment, Beat, Ending, Failure, File, Finish, Window
+from jobs.tracing import Trail
 from worker.api import Refused, Service
 from worker.backlog import Backlog
 from worker.backoff import persist
@@ -62,6 +63,7 @@ class Equipment:
         backlog: file for reports that wait.
         graces: how long the child may take over things.
         cell: where code of a user is kept; None for a job that has none.
+        trail: to which it is told what becomes of the attempt.
     """
 
     cpu_devices: int | None
@@ -71,6 +73,7 @@ class Equipment:
     backlog: Path
     graces: Graces
     cell: Cell | None = None
+    trail: Trail = field(default_factory=Trail)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class Keeper:
                 beats.cancel()
         except* AttemptSuperseded:
             # A beat that crosses the finish on its way is told the same.
+            self._equipment.trail.end("superseded", self._standing.step)
             log.info("%s is ours no more", self._assignment.attempt_id)
         finally:
             self._orders.close()
@@ -254,6 +258,7 @@ class Keeper:
                 self._standing.spend(message.seconds)
             case Phased():
                 self._standing.enter(message.phase)
+                self._equipment.trail.enter(message.phase, message.step)
                 self._standing.spend(message.seconds)
                 self._orders.hear_phase(message.phase)
             case Checkpointed():
@@ -331,7 +336,9 @@ class Keeper:
             result=outcome.result,
             artifacts=outcome.artifacts,
         )
-        await persist(lambda: self._service.finish(self._assignment.attempt_id, finish), "finish")
+        trail = self._equipment.trail
+        await persist(lambda: self._service.finish(self._assignment.attempt_id, finish, trail.traceparent), "finish")
+        trail.end(outcome.ending, finish.step, error.code if error else None)
 
     def _seconds(self, told: dict[str, float]) -> dict[str, float]:
         """Seconds by phase, summing to the attempt's wall time: what the child told, and what went before and after."""

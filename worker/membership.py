@@ -72,6 +72,11 @@ class Membership:
                 log.info("registered as %s, bytes travel %s", self._member.id, self._way())
             return self._member
 
+    @property
+    def member_id(self) -> str | None:
+        """The worker's id, if there is a registration just now."""
+        return self._member.id if self._member is not None else None
+
     def forget(self, member: Member) -> None:
         """The service does not know this registration any more. The next look makes a new one, however many noticed."""
         if self._member == member:

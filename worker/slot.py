@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import AttemptSuperseded
 from jobs.logbook import about
 from jobs.protocol import Assignment, FileStorage, Finish, Preflight
+from jobs.tracing import Tracing, Trail
 from worker.api import Refused, Service
 from worker.backoff import Backoff, persist
 from worker.caches import Caches
@@ -51,6 +52,7 @@ class Workshop:
         graces: how long children may take over things.
         virtual: whether the devices are virtual CPU devices, made by each child for itself.
         is_cpu: whether the devices are CPUs, of which a child can make as many as a preflight asks for.
+        tracing: whose spans tell of attempts.
         numbers: what the system calls each device, where a device belongs to one process at a time and a child must be told which
             it may open; None elsewhere.
     """
@@ -66,6 +68,7 @@ class Workshop:
     graces: Graces
     virtual: bool
     is_cpu: bool
+    tracing: Tracing
     numbers: list[int] | None
 
 
@@ -118,11 +121,20 @@ class Slot:
             await self._hand_back(assignment)
             return
         try:
-            with self._workshop.caches.in_use(), about(job_id=assignment.job_id, attempt_id=assignment.attempt_id):
-                await self._run(assignment, devices)
+            with self._workshop.caches.in_use(), self._told(assignment) as trail:
+                await self._run(assignment, devices, trail)
         finally:
             self._pool.give_back(devices)
         await asyncio.to_thread(self._workshop.caches.evict)
+
+    @contextmanager
+    def _told(self, assignment: Assignment) -> Generator[Trail]:
+        """Have log lines and a span bear the ids of an attempt."""
+        tracing, member = self._workshop.tracing, self._workshop.membership.member_id
+        ids = {"job_id": assignment.job_id, "attempt_id": assignment.attempt_id}
+        claim = {"worker_id": member, "request_id": assignment.request_id}
+        with tracing.attempt(assignment.traceparent, **ids, **claim) as trail, about(**ids, **tracing.ids()):
+            yield trail
 
     async def _hand_back(self, assignment: Assignment) -> None:
         """Give up an attempt whose devices have been taken since they were asked for: by a preflight, which holds no lease."""
@@ -132,14 +144,14 @@ class Slot:
         with suppress(AttemptSuperseded, Refused):
             await persist(lambda: self._workshop.service.finish(assignment.attempt_id, released), "finish")
 
-    async def _run(self, assignment: Assignment, devices: list[int]) -> None:
+    async def _run(self, assignment: Assignment, devices: list[int], trail: Trail) -> None:
         workshop = self._workshop
         scratch = workshop.room.scratch(assignment.attempt_id)
         try:
             cell = self._cell(assignment, scratch)
             child = await self._child(cell)
             place = self._place(assignment, scratch)
-            equipment = self._equipment(assignment, scratch, cell, devices)
+            equipment = replace(self._equipment(assignment, scratch, cell, devices), trail=trail)
             self.keeper = Keeper(workshop.service, assignment, child, place, equipment, self._on_drain, self._warm_next)
             if self._hurry is not None:
                 self.keeper.drain(hurry=self._hurry)

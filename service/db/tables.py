@@ -155,6 +155,8 @@ jobs = Table(
     Column("command", String(16)),
     Column("command_save", Boolean, nullable=False, server_default=text("true")),
     Column("command_sequence", Integer, nullable=False, server_default="0"),
+    # The place in a trace from which it was asked for (W3C Trace Context).
+    Column("traceparent", String(64)),
     Column("profile", Document),  # {sequence, num_steps, memory} of a trace that was asked for and has not begun
     # What it has spent.
     Column("attempts", Integer, nullable=False, server_default="0"),

@@ -71,11 +71,13 @@ class Write(_Transaction):
     Args:
         database: where.
         actor: the person for whom it writes, if there is one: what is changed is then noted in the audit, in this transaction.
+        traceparent: the place in a trace from which it is asked for, if there is one.
     """
 
-    def __init__(self, database: Database, actor: Actor | None = None) -> None:
+    def __init__(self, database: Database, actor: Actor | None = None, traceparent: str | None = None) -> None:
         super().__init__(database.write)
         self.actor = actor
+        self.traceparent = traceparent
         self._after: list[Callable[[], None]] = []
         self._noted: dict[str, Any] = {}
 

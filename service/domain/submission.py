@@ -151,11 +151,13 @@ def _queue(change: Change, row: dict[str, Any], needs: list[str], warnings: list
         "available_at": change.now,
         "created_at": change.now,
         "turn": fairness.turn(change.context, change.now, row["priority"]),
+        "traceparent": change.write.traceparent,
     }
     _mind_quota(change, row["project"])
     jobs.add(change.connection, whole, needs, row["metadata"])
     usage.note_submitted(change, row["project"])
     change.write.note(id=whole["id"])
+    change.context.tracing.note(job_id=whole["id"])
     change.tell(whole["id"], "job.queued", {"warnings": warnings} if warnings else {})
     change.wake(QUEUE)
     return locked(change, row["project"], whole["id"])

@@ -1,4 +1,4 @@
-"""What a request's log lines bear: its id, and the ids in its path. And, where the operator wants it, a line for each request."""
+"""What a request's log lines and span bear: its id, and the ids in its path. And, if the operator wants it, a line for each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.logbook import about, ids_in
+from jobs.tracing import Tracing
 
 LOG = logging.getLogger(__name__)
 
@@ -18,10 +19,11 @@ class Journal:
     Args:
         app: what lies behind.
         tells_requests: whether each request gets a line when it has been answered.
+        tracing: whose spans tell of requests.
     """
 
-    def __init__(self, app: ASGIApp, tells_requests: bool) -> None:  # noqa: FBT001  (Starlette passes it by name)
-        self._app, self._tells_requests = app, tells_requests
+    def __init__(self, app: ASGIApp, *, tells_requests: bool, tracing: Tracing) -> None:
+        self._app, self._tells_requests, self._tracing = app, tells_requests, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request."""
@@ -36,7 +38,9 @@ class Journal:
                 status = message["status"]
             await send(message)
 
-        with about(request_id=scope.get("state", {}).get("request_id", ""), **ids_in(scope["path"])):
+        ids = {"request_id": scope.get("state", {}).get("request_id", ""), **ids_in(scope["path"])}
+        self._tracing.note(**ids)
+        with about(**ids, **self._tracing.ids()):
             try:
                 await self._app(scope, receive, noting)
             finally:

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from jobs.tracing import TRACEPARENT
 from service.context import Context
 from service.db.transaction import Read, Write
 from service.http.access import GuardedRoute, actor_of
@@ -40,7 +41,13 @@ async def _reading(context: Shared) -> Read:
 
 
 async def _writing(request: Request, context: Shared) -> Write:
-    return Write(context.database, actor_of(request))
+    return Write(context.database, actor_of(request), _traceparent(request, context))
+
+
+def _traceparent(request: Request, context: Context) -> str | None:
+    """The place of this request in a trace: its span's, or without spans of ours the one that the caller names."""
+    named = request.headers.get("traceparent", "")
+    return context.tracing.here() or (named if TRACEPARENT.fullmatch(named) else None)
 
 
 Reading = Annotated[Read, Depends(_reading)]

@@ -130,4 +130,7 @@ async def claim_attempt(request: Request, worker_id: WorkerId, claim: Claim, con
         return Response(status_code=204)
     if await request.is_disconnected():
         await run_in_threadpool(claimant.release, given)
+    if isinstance(given, Assignment):
+        context.tracing.note(job_id=given.job_id, attempt_id=given.attempt_id)
+        given = given.model_copy(update={"request_id": request.state.request_id})
     return Response(given.model_dump_json(), media_type="application/json")

@@ -9,7 +9,7 @@ from tests.repository.project import PACKAGES, ROOT, imported_modules, modules_o
 
 OURS = {*PACKAGES, "benchmarks", "examples", "tests"}
 PARTS = {
-    "jobs": ("service", "worker"),
+    "jobs": ("service", "worker", "otel"),
     "service": ("service",),
     "migrations": ("service",),
     "worker": ("worker",),

@@ -22,8 +22,13 @@ LOADED = """
 import importlib, json, sys
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+from jobs import tracing
+with tracing.from_environment({}, "test").attempt(None) as trail:
+    trail.end("failed", 0, "oom")
+print(json.dumps(sorted(sys.modules)))
 """
+# What FastAPI loads of OpenTelemetry is its interface alone.
+TRACING = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto")
 NUMERICAL = {"jax", "jaxlib", "flax", "optax", "orbax", "numpyro", "grain"}
 
 
@@ -55,11 +60,12 @@ def test_the_service_imports_with_its_own_extra() -> None:
     _import_with_only(("service",), [name for name in module_names("service") if name != "service.__main__"])
 
 
-def test_the_service_loads_no_numerical_library() -> None:
-    loaded = set(json.loads(_python(LOADED, [name for name in module_names("service") if name != "service.__main__"])))
-    assert loaded & NUMERICAL == set()
+def test_the_service_loads_no_numerical_library_and_nothing_for_traces() -> None:
+    loaded = json.loads(_python(LOADED, [name for name in module_names("service") if name != "service.__main__"]))
+    assert {name.partition(".")[0] for name in loaded} & NUMERICAL == set()
+    assert [name for name in loaded if name.startswith(TRACING)] == []
 
 
-def test_the_agent_loads_no_numerical_library() -> None:
-    loaded = set(json.loads(_python(LOADED, [name for name in _agent_modules() if name != "worker.__main__"])))
-    assert loaded & NUMERICAL == set()
+def test_the_agent_loads_no_numerical_library_and_nothing_for_traces() -> None:
+    loaded = json.loads(_python(LOADED, [name for name in _agent_modules() if name != "worker.__main__"]))
+    assert {name.partition(".")[0] for name in loaded} & {*NUMERICAL, "opentelemetry"} == set()

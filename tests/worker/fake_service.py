@@ -46,6 +46,7 @@ class Attempt:
     bodies: dict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     finish: Finish | None = None
     finishes: int = 0
+    finish_headers: dict[str, str] = field(default_factory=dict[str, str])
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     parts: dict[str, bytes] = field(default_factory=dict[str, bytes])
     command: str = "continue"
@@ -92,6 +93,7 @@ class FakeService:
         self.claims = 0
         self.faults: list[Fault] = []
         self.contents: dict[str, bytes] = {}
+        self.traces: list[bytes] = []
         self.cut_downloads_at: int | None = None
         self.cut_uploads_at: int | None = None
         self.offsets_asked: list[str] = []
@@ -174,6 +176,7 @@ class FakeService:
         app.put("/v1/attempts/{attempt_id}/files/{path:path}")(self._put)
         app.head("/v1/attempts/{attempt_id}/files/{path:path}")(self._head)
         app.get("/v1/workers/{worker_id}")(self._worker)
+        app.post("/v1/traces")(self._collect)
         app.get("/v1/{path:path}")(self._content)
         app.exception_handler(Problem)(_problem)
         return app
@@ -260,9 +263,15 @@ class FakeService:
     async def _finish(self, attempt_id: str, request: Request) -> dict[str, Any]:
         finish = Finish.model_validate_json(await request.body())
         attempt = self._held(attempt_id, finish.fence)
+        attempt.finish_headers = dict(request.headers)
         attempt.finish = finish
         attempt.finishes += 1
         return {"status": "succeeded"}
+
+    async def _collect(self, request: Request) -> Response:
+        """What a collector of OpenTelemetry does, at the same address."""
+        self.traces.append(await request.body())
+        return Response(media_type="application/x-protobuf")
 
     async def _put(self, attempt_id: str, path: str, request: Request) -> dict[str, Any]:
         attempt = self._held(attempt_id, int(request.headers["X-Meshyard-Fence"]))
