@@ -14,14 +14,15 @@ PINS      := 'import sys; print("constraints/py311.txt" if sys.version_info < (3
 INSTALL   := -m pip install --quiet --disable-pip-version-check
 SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
-FAULTS    := tests/faults tests/worker/test_faults.py tests/worker/test_agent_with_service.py
+FAULTS    := tests/faults tests/end_to_end/test_interrupted.py $(addprefix tests/worker/test_,faults.py agent_with_service.py child_resumed.py)
 APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 # Files that take minutes go first, so that no core is idle while the other does the last one.
 LONGEST   := tests/end_to_end tests/worker tests/conformance tests/jobs/programs
 # What depends on the versions of Python and JAX, and the whole way once.
 PROGRAMS  := $(patsubst %,tests/jobs/programs/test_%.py,builders train transformer mcmc outdated)
-SMALLER   := $(PROGRAMS) tests/conformance tests/storage $(addprefix tests/end_to_end/test_whole_way.py::test_,\
-             training_killed_twice_ends_with_the_same_bits a_sampling_job_leaves_a_posterior a_checkpoint_comes_home_whole_in_every_form)
+SMALLER   := $(PROGRAMS) tests/conformance tests/storage $(addprefix tests/end_to_end/test_,\
+             interrupted.py::test_training_killed_twice_ends_with_the_same_bits $(addprefix whole_way.py::test_,\
+             a_sampling_job_leaves_a_posterior a_checkpoint_comes_home_whole_in_every_form))
 # Tests of the service that meet no database, or no more of it than others do.
 STORELESS := $(addprefix --ignore=tests/service/,$(patsubst %,test_core_%.py,body openapi serving signals) \
              $(patsubst %,data/test_%.py,archives bad_rows catalog files))

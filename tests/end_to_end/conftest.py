@@ -8,8 +8,9 @@ import pytest
 
 from jobs.states import TERMINAL
 from meshyard import Client
-from meshyard.local import LocalStack
+from meshyard.local import LocalStack, Running
 from tests import specs
+from tests.end_to_end import jobs
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,24 @@ def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of an uploaded text."""
     path = specs.write_text(tmp_path_factory.mktemp("data") / "text.txt")
     return client.datasets.upload(path, format="text").id
+
+
+@pytest.fixture(scope="module")
+def worker(stack: LocalStack) -> Running:
+    """A worker with eight virtual devices."""
+    return stack.start_worker(cpu_devices=8)
+
+
+@pytest.fixture(scope="module")
+def trained(client: Client, worker: Running, dataset: str) -> str:
+    """A finished training job on four by two."""
+    return client.jobs.wait(client.jobs.submit(jobs.long_training(dataset))).id
+
+
+@pytest.fixture(scope="module")
+def sampled(client: Client, worker: Running) -> str:
+    """A finished sampling job on four devices."""
+    return client.jobs.wait(client.jobs.submit(jobs.long_sampling())).id
 
 
 @pytest.fixture(autouse=True)

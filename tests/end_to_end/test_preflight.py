@@ -5,27 +5,18 @@ from __future__ import annotations
 import pytest
 
 from meshyard import Client, JobFailed
-from meshyard.local import LocalStack, Running
+from meshyard.local import Running
 from tests import specs
 from tests.end_to_end.following import until_step
-
-
-@pytest.fixture(scope="module")
-def worker(stack: LocalStack) -> Running:
-    """A worker with four virtual devices and one slot."""
-    return stack.start_worker(cpu_devices=4)
-
-
-def on_text(document: dict, dataset: str) -> dict:
-    return document | {"data": document["data"] | {"dataset": dataset}}
+from tests.end_to_end.jobs import on_text
 
 
 def test_shapes_are_told_for_a_mesh_larger_than_the_worker(client: Client, worker: Running, dataset: str) -> None:
-    document = on_text(specs.on_mesh(specs.transformer(), "fsdp_tp", data=4, model=2), dataset)
+    document = on_text(specs.on_mesh(specs.transformer(), "fsdp_tp", data=8, model=2), dataset)
     found = client.jobs.validate(document, level="shapes")
     report = found.report
     assert (found.valid, report["level"], report["examined"]["virtual"]) == (True, "shapes", True)
-    assert report["examined"]["devices"] == 8
+    assert report["examined"]["devices"] == 16
     assert report["total_parameters"]["count"] > 0
     assert len(report["checklist"]) == 7
     assert report["compiled"] is None
@@ -56,8 +47,8 @@ def test_what_does_not_fit_is_told_before_and_fails_before_its_first_step(client
     assert failed.value.job.progress.step == 0
 
 
-def test_shapes_are_told_beside_a_job_that_has_every_slot(client: Client, worker: Running, dataset: str) -> None:
-    job = client.jobs.submit(on_text(specs.transformer(steps=100_000, eval_every=None), dataset)).id
+def test_shapes_are_told_beside_a_job_that_has_every_slot(client: Client, worker: Running) -> None:
+    job = client.jobs.submit(specs.spirals(steps=10_000_000, eval_every=None)).id
     until_step(client, job, 1)
     assert client.jobs.validate(specs.schools(), level="shapes").report["sampling"]["fits"]
     assert client.jobs.get(job).status == "running"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,40 +14,8 @@ import meshyard
 from meshyard import Client
 from meshyard.local import LocalStack, Running
 from tests import specs
-from tests.end_to_end.following import arrays, exact_metrics, has_come_further, kill_child, until, until_step
-
-LONG = {"steps": 400, "eval_every": 100, "checkpoint": {"every_steps": 50, "keep_latest": 100}}
-
-
-@pytest.fixture(scope="module")
-def worker(stack: LocalStack) -> Running:
-    """A worker with eight virtual devices."""
-    return stack.start_worker(cpu_devices=8)
-
-
-ALONE = {"resources": {"labels": {"alone": "yes"}}}
-"""What keeps a job for the worker that a test starts itself."""
-
-
-def on_text(document: dict, dataset: str) -> dict:
-    """The document over an uploaded text."""
-    return document | {"data": document["data"] | {"dataset": dataset}}
-
-
-@pytest.fixture(scope="module")
-def trained(client: Client, worker: Running, dataset: str) -> str:
-    """A finished training job on four by two."""
-    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
-    return client.jobs.wait(client.jobs.submit(document)).id
-
-
-@pytest.fixture(scope="module")
-def sampled(client: Client, worker: Running) -> str:
-    """A finished sampling job on four devices."""
-    document = specs.on_mesh(
-        specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4
-    )
-    return client.jobs.wait(client.jobs.submit(document)).id
+from tests.end_to_end.following import arrays, until, until_step
+from tests.end_to_end.jobs import ALONE, long_sampling, long_training, on_text
 
 
 def test_a_training_job_leaves_metrics_checkpoints_and_a_result(client: Client, trained: str) -> None:
@@ -122,9 +89,7 @@ def test_a_guide_is_fitted_and_starts_a_sampler(client: Client, worker: Running)
 
 
 def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Client, sampled: str, tmp_path: Path) -> None:
-    document = specs.on_mesh(
-        specs.schools(num_warmup=300, num_samples=350, checkpoint={"every_draws": 100, "keep_latest": 1}), chains=4
-    )
+    document = long_sampling(num_samples=350, checkpoint={"every_draws": 100, "keep_latest": 1})
     first = client.jobs.wait(client.jobs.submit(document))
     longer = client.jobs.wait(client.jobs.extend(first, num_samples=250))
     assert longer.parent == meshyard.Parent(job=first.id, relation="extend")
@@ -152,57 +117,11 @@ def test_a_posterior_predicts_without_being_sampled_again(client: Client, sample
 
 
 def test_training_made_longer_ends_with_the_bits_of_one_that_was_longer(client: Client, dataset: str, trained: str) -> None:
-    document = on_text(specs.on_mesh(specs.transformer(**LONG | {"steps": 230}), "fsdp_tp", data=4, model=2), dataset)
+    document = long_training(dataset, steps=230)
     first = client.jobs.wait(client.jobs.submit(document))
     longer = client.jobs.wait(client.jobs.extend(first, steps=170))
     assert arrays(client, longer.id, 400) == arrays(client, trained, 400)
     assert client.jobs.result(longer.id).final == client.jobs.result(trained).final
-
-
-def test_training_killed_twice_ends_with_the_same_bits(client: Client, worker: Running, dataset: str, trained: str) -> None:
-    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
-    job = client.jobs.submit(document)
-    for number in (1, 2):
-        until(lambda number=number: has_come_further(client, job.id, number, 20), "the attempt has done some steps of its own")
-        until(lambda: kill_child(worker), "a child computes")
-    client.jobs.wait(job)
-    attempts = client.jobs.attempts(job)
-    assert len(attempts) == 3
-    assert all(attempt.resumed_from for attempt in attempts[1:])
-    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
-    assert exact_metrics(client, job.id) == exact_metrics(client, trained)
-
-
-def test_a_worker_that_dies_is_replaced(stack: LocalStack, client: Client, worker: Running, dataset: str, trained: str) -> None:
-    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
-    job = client.jobs.submit(document)
-    until_step(client, job.id, 120)
-    worker.kill()
-    other = stack.start_worker(cpu_devices=8)
-    client.jobs.wait(job)
-    assert "worker.lost" in [event.type for event in client.jobs.events(job)]
-    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
-    other.stop()
-
-
-def test_a_worker_without_the_artifact_folder_does_just_the_same(
-    stack: LocalStack, client: Client, dataset: str, trained: str, sampled: str, tmp_path: Path
-) -> None:
-    """Killed half-way, so that data, checkpoint and draws all have to travel back."""
-    afar = stack.start_worker(cpu_devices=8, MESHYARD_ARTIFACT_ROOT=str(tmp_path / "elsewhere"))
-    document = on_text(specs.on_mesh(specs.transformer(**LONG), "fsdp_tp", data=4, model=2), dataset)
-    job = client.jobs.submit(document)
-    until_step(client, job.id, 130)
-    until(lambda: kill_child(afar), "a child computes")
-    client.jobs.wait(job)
-    assert client.jobs.attempts(job)[1].resumed_from
-    assert arrays(client, job.id, 400) == arrays(client, trained, 400)
-    schools = client.jobs.submit(
-        specs.on_mesh(specs.schools(num_warmup=300, num_samples=600, checkpoint={"every_draws": 100, "keep_latest": 100}), chains=4)
-    )
-    client.jobs.wait(schools)
-    assert client.jobs.result(schools).summary == client.jobs.result(sampled).summary
-    afar.stop()
 
 
 def test_pause_checkpoint_resume_and_cancel(stack: LocalStack, client: Client, dataset: str) -> None:
@@ -222,45 +141,6 @@ def test_pause_checkpoint_resume_and_cancel(stack: LocalStack, client: Client, d
     client.jobs.cancel(job)
     until(lambda: client.jobs.get(job).status == "cancelled", "the job is cancelled")
     assert client.checkpoints.list(job)[-1].step > step
-    worker.stop()
-
-
-def test_a_drained_worker_hands_its_job_back(stack: LocalStack, client: Client, dataset: str) -> None:
-    worker = stack.start_worker(cpu_devices=1, MESHYARD_LABELS="alone=yes")
-    job = client.jobs.submit(
-        on_text(specs.transformer(steps=1_000_000, eval_every=500_000, checkpoint={"every_steps": 500_000}, **ALONE), dataset)
-    )
-    until_step(client, job.id, 20)
-    assert worker.stop() == 0
-    handed_back = client.jobs.get(job)
-    assert handed_back.status == "queued"
-    attempt = client.jobs.attempts(job)[-1]
-    assert (attempt.ending, attempt.steps_lost) == ("released", 0)
-    assert [each.step for each in client.checkpoints.list(job)] == [handed_back.progress.step]
-    client.jobs.cancel(job)
-
-
-def test_a_flipped_byte_is_never_resumed_from_nor_sent(stack: LocalStack, client: Client, dataset: str) -> None:
-    worker = stack.start_worker(cpu_devices=1, MESHYARD_LABELS="alone=yes")
-    job = client.jobs.submit(
-        on_text(
-            specs.transformer(steps=3000, eval_every=1500, checkpoint={"every_steps": 100, "keep_latest": 100}, **ALONE), dataset
-        )
-    )
-    until_step(client, job.id, 450)
-    client.jobs.pause(job)
-    until(lambda: client.jobs.get(job).status == "paused", "the job is paused")
-    newest, before = (each.step for each in client.checkpoints.list(job)[:-3:-1])
-    damaged = next((stack.folder / "artifacts" / "jobs" / job.id).rglob(f"checkpoints/{newest}/state/params.embed.embedding/c/0/0"))
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    damaged.write_bytes(content)
-    reply = httpx.get(f"{stack.server}/v1/jobs/{job.id}/checkpoints/{newest}/files/state/params.embed.embedding/c/0/0")
-    assert reply.status_code in (409, 410)
-    client.jobs.resume(job)
-    until_step(client, job.id, newest + 1)
-    assert client.jobs.attempts(job)[-1].resumed_from == before
-    client.jobs.cancel(job)
     worker.stop()
 
 

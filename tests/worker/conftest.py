@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import specs
 from tests.worker.agent_process import AgentProcess
 from tests.worker.fake_service import FakeService
 
@@ -36,3 +37,9 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
     yield start
     for process in started:
         process.close()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file."""
+    return specs.write_text(tmp_path_factory.mktemp("data") / "text.txt")
