@@ -72,6 +72,8 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         found = devices.describe()
         talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
         compilations.watch()
+        axes = ", ".join(f"{name}={size}" for name, size in assignment["mesh_axes"].items())
+        talk.note(f"{spec['kind']} on {found['count']} {found['platform']} device(s), mesh {axes}, from step {began_at}")
         talk.enter("restoring" if start["resume"] else "compiling", began_at)
         user_code.install(folders(start))
         job = subject(start)
@@ -99,6 +101,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
         raise explained(program, error, lambda: _last_good(program, start, saver), talk, began_at) from None
     saver.close()
     jax.effects_barrier()  # what is printed from within steps belongs into the log of the attempt
+    talk.note(f"{end.ending} at step {end.step}")
     talk.end(end.ending, end.step, None, end.result, list(end.artifacts))
 
 
@@ -140,7 +143,9 @@ def _last_good(program: Program, start: Message, saver: Saver) -> State:
 def _compile(talk: Talk, program: Program, state: State) -> None:
     before = talk.ledger.seconds().get("compiling", 0.0)
     program.compile(state)
-    talk.event("compile.finished", seconds=round(talk.ledger.seconds()["compiling"] - before, 3), jax=jax.__version__)
+    seconds = round(talk.ledger.seconds()["compiling"] - before, 3)
+    talk.event("compile.finished", seconds=seconds, jax=jax.__version__)
+    talk.note(f"compiled in {seconds} s")
 
 
 def _heed(spec: dict[str, Any], program: Program, talk: Talk) -> None:
@@ -155,6 +160,7 @@ def _heed(spec: dict[str, Any], program: Program, talk: Talk) -> None:
 def _saver(talk: Talk, outputs: Outputs, directory: Path, assignment: dict[str, Any], program: Program) -> Saver:
     def committed(step: int, measured: dict[str, float]) -> None:
         talk.send({"type": "checkpoint", "step": step, "metrics": measured, "outputs": outputs.names(step)})
+        talk.note(f"step {step}: checkpoint written")
 
     folder = directory / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)

@@ -172,6 +172,9 @@ class Run:
         self._compilations.settle()
         self._outputs.measure(state.step, measured.values, evaluated=True)
         self._talk.measure(measured)
+        self._talk.note(
+            f"step {state.step}: " + ", ".join(f"{name} {np.mean(value):.6g}" for name, value in sorted(measured.values.items()))
+        )
         # A run resumed at a step whose evaluation had been cut short lists the checkpoint anew, with what it now knows.
         self._saved = min(self._saved, state.step - 1) if self._program.saves_at(state.step) else self._saved
         return True

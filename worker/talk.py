@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,13 @@ class Talk:
     def event(self, event: str, **data: Any) -> None:
         """Tell of something that happened."""
         self.send({"type": "event", "event": event, "data": data})
+
+    def note(self, text: str) -> None:
+        """Write a line into the job's log, beside what its own code prints. A log that cannot be written stops nobody."""
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        with suppress(OSError):
+            sys.stdout.write(f"{at} {text}\n")
+            sys.stdout.flush()
 
     def end(
         self, ending: str, step: int, error: Message | None = None, result: Any = None, artifacts: list[str] | None = None

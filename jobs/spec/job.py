@@ -276,13 +276,23 @@ def _settle_loss(draft: Draft) -> None:
         draft.parts["loss"] = {"type": "next_token"}
         return
     draft.parts.pop("loss", None)
-    binding = draft.parts.get("binding")
-    classes = binding is not None and "y" in binding.arguments and binding.arguments["y"].is_integer
-    usual = "softmax_cross_entropy_with_integer_labels" if classes else "squared_error"
-    detail = (
-        f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{usual}"}}, or another of GET /v1/catalog/losses'
-    )
-    draft.issues.append(Issue("/loss", "missing", detail))
+    usual = _usual_loss(draft.parts["model"], draft.parts.get("binding"))
+    if usual is not None and not imports.is_own(draft.parts["model"]):
+        draft.parts["loss"] = {"type": usual}
+    elif imports.is_own(draft.parts["model"]) or not draft.issues:
+        named = usual or "squared_error"
+        detail = (
+            f'is required for model {draft.parts["model"]["type"]}: use {{"type": "{named}"}}, or another of GET /v1/catalog/losses'
+        )
+        draft.issues.append(Issue("/loss", "missing", detail))
+
+
+def _usual_loss(model: dict[str, Any], binding: Binding | None) -> str | None:
+    """What rows are learned by unless a job says otherwise: classes where the target counts them, values where it does not."""
+    if binding is None or "y" not in binding.arguments:
+        return None
+    counts = binding.arguments["y"].is_integer and model.get("out_features") != 1
+    return "softmax_cross_entropy_with_integer_labels" if counts else "squared_error"
 
 
 def _find_origin(draft: Draft, find_checkpoint: FindCheckpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_child_tells_its_way_from_devices_to_result(tmp_path: Path, text: Path
     waits = [m["values"]["data_wait_seconds"] for m in child.messages if m["type"] == "metrics" and "train/loss" in m["values"]]
     assert sum(map(len, waits)) == 12
     assert child.process.returncode == 0
+    log = (tmp_path / "log.txt").read_text()
+    told = [
+        "train on 4 cpu device(s), mesh data=4, from step 0",
+        "compiled in ",
+        "step 12: checkpoint written",
+        "succeeded at step 12",
+    ]
+    assert all(line in log for line in told), log
+    assert re.search(r"step 12: eval/loss \d+\.\d+", log)
 
 
 def test_metrics_of_earlier_steps_precede_a_checkpoint(tmp_path: Path, text: Path) -> None:

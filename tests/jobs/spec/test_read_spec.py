@@ -308,3 +308,22 @@ def test_a_recurrent_language_model_learns_from_text():
     spec = read(edited(text(), {"/model": {"type": "lstm_lm", "vocab_size": 256, "context": 64}}))
     assert spec.resolved["loss"] == {"type": "next_token"}
     assert spec.resolved["data"]["tokenizer"] == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual"),
+    [
+        ({}, "softmax_cross_entropy_with_integer_labels"),
+        ({"/model/in_features": 1, "/model/out_features": 1, "/data/args": {"x": "height", "y": "weight"}}, "squared_error"),
+        ({"/model/out_features": 1}, "squared_error"),
+    ],
+    ids=["classes", "values", "one output"],
+)
+def test_rows_have_a_loss_too_that_follows_from_their_target(changes, usual):
+    document = edited(table(), changes)
+    named = read(edited(document, {"/loss": {"type": usual}})).resolved
+    assert read(edited(document, {"/loss": GONE})).resolved == named
+
+
+def test_a_loss_is_not_missed_where_the_data_is_what_is_wrong():
+    assert [fault.pointer for fault in faults(edited(table(), {"/loss": GONE, "/data/args/y": "nothing"}))] == ["/data/args/y"]

@@ -360,7 +360,6 @@ WRONG = [
     (table, {"/model/out_features": 2}, [("/model/out_features", "too_small")], "at least 3"),
     (table, {"/data/batch_size": 500}, [("/data/batch_size", "out_of_range")], "434 rows"),
     (table, {"/data/eval_fraction": 0.001}, [("/data/eval_fraction", "too_small")], "make it greater"),
-    (table, {"/loss": GONE}, [("/loss", "missing")], '{"type": "softmax_cross_entropy_with_integer_labels"}'),
     (table, {"/loss/type": "next_token"}, [("/loss/type", "conflict")], "is for text"),
     (table, {"/loss/type": "kl_divergence"}, [("/loss/type", "unknown_type")], "log-probabilities"),
     (table, {"/loss/type": "squared_error"}, [("/model/out_features", "mismatch")], "must be 1"),
