@@ -20,6 +20,7 @@ from jobs.programs.models.program_expressions import evaluate, evaluate_size, fa
 from jobs.spec.pointers import join
 from jobs.spec.program.document import kind_of
 from jobs.spec.program.expressions import names_of, parse
+from jobs.spec.program.forms import axes_of
 
 Statement = dict[str, Any]
 Scope = dict[str, Any]
@@ -111,6 +112,15 @@ def _has_moving_support(value: Any) -> bool:
     return any(isinstance(value.get(name), str | list) for name in _BOUNDS) or any(map(_has_moving_support, value.values()))
 
 
+def _declared(statement: Statement) -> Statement:
+    """A flat prior on simplexes, matrices and the like has the site's last axes as its event, if it does not name that itself."""
+    found, shape = statement["distribution"], statement["shape"]
+    axes = axes_of(found["support"]) if found["type"] == "ImproperUniform" and not found["event_shape"] else 0
+    if not axes or shape is None:
+        return statement
+    return statement | {"distribution": found | {"event_shape": shape[-axes:]}, "shape": shape[:-axes]}
+
+
 class _Walk:
     """One run over the statements, with the names in scope so far."""
 
@@ -131,6 +141,7 @@ class _Walk:
 
     def _sample(self, statement: Statement, pointer: str) -> None:
         name, where = statement["sample"], join(pointer, "distribution")
+        statement = _declared(statement)
         found = self._distribution(statement["distribution"], where)
         try:
             found = self._shaped(found, statement, pointer)
@@ -152,7 +163,7 @@ class _Walk:
         if statement["constraint"] is None:
             return found
         support = program_distributions.build_constraint(statement["constraint"], self.scope, join(pointer, "constraint"))
-        return program_distributions.Restricted(found, support)
+        return program_distributions.restricted(found, support)
 
     def _observed(self, value: Any, pointer: str) -> Any:
         """What a site has been observed to be; None where the data that it names is not given."""

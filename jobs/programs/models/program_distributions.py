@@ -94,6 +94,12 @@ def shaped(found: dist.Distribution, shape: tuple[int, ...]) -> dist.Distributio
     return found.to_event(len(shape)) if shape else found
 
 
+def restricted(found: dist.Distribution, support: constraints.Constraint) -> Restricted:
+    """A distribution on a part of its support; axes of its arguments become the constraint's where it has no axes of its own."""
+    missing = support.event_dim - found.event_dim
+    return Restricted(found.to_event(missing) if 0 < missing <= len(found.batch_shape) else found, support)
+
+
 def _made(name: str, given: dict[str, Any]) -> dist.Distribution:
     if name == "ImproperUniform":
         return dist.ImproperUniform(given["support"], tuple(given["batch_shape"]), tuple(given["event_shape"]))

@@ -109,21 +109,43 @@ class _Binder:
             return
         for axis, size in enumerate(wanted):
             yield from self._misfit(name, argument, axis, size)
-        yield from _out_of_bounds(name, item, argument)
+        yield from _wrong_kind(name, item, argument)
+        for bound in ("lower", "upper"):
+            yield from self._beyond(name, bound, item[bound], argument)
+
+    def _beyond(self, name: str, bound: str, limit: float | str | None, argument: Argument) -> Iterator[Issue]:
+        """A value of the data that is below or above what its declaration sets."""
+        known = self._integer(limit) if isinstance(limit, str) else limit
+        if isinstance(known, Issue):
+            yield Issue(join(DATA, name, bound), known.code, known.detail)
+            return
+        value, word, least = (argument.minimum, "below", "least") if bound == "lower" else (argument.maximum, "above", "greatest")
+        if known is not None and (value < known if bound == "lower" else value > known):
+            said = f"{known}{argument.row_of(value)}, the {bound} bound that {join(DATA, name)} sets"
+            yield Issue(argument.pointer, "out_of_range", f"its {least} value is {word} {said}")
+
+    def _integer(self, text: str) -> int | Issue:
+        """An expression of sizes; an issue without its place where it is not known from the data."""
+        try:
+            known = follow(parse(text), {each: integer(value) for each, value in self.sizes.items()}).const
+        except ExpressionFault as fault:
+            return Issue("", fault.code, fault.detail)
+        return (
+            known
+            if known is not None
+            else Issue("", "unknown_size", f"{quoted(text)} is not known: give its names as integers of the data")
+        )
 
     def _misfit(self, name: str, argument: Argument, axis: int, size: int | str) -> Iterator[Issue]:
         pointer, actual = join(DATA, name, "shape", axis), shape_of(argument)[axis]
         if isinstance(size, int):
-            known: int | None = size
+            known = size
         else:
-            try:
-                known = follow(parse(size), {each: integer(value) for each, value in self.sizes.items()}).const
-            except ExpressionFault as fault:
-                yield Issue(pointer, fault.code, fault.detail)
+            found = self._integer(size)
+            if isinstance(found, Issue):
+                yield Issue(pointer, found.code, found.detail)
                 return
-            if known is None:
-                yield Issue(pointer, "unknown_size", f"{quoted(size)} is not known: give its names as integers of the data")
-                return
+            known = found
         if known != actual:
             said = f"{quoted(size)}, which is {known}" if isinstance(size, str) else str(size)
             yield Issue(argument.pointer, "wrong_shape", f"has {actual} along axis {axis}, and {pointer} declares {said}")
@@ -152,23 +174,10 @@ def _hint(actual: list[int], wanted: list[Any]) -> str:
     return 'several columns make a matrix: {"args": {"x": ["a", "b"]}}' if len(wanted) > len(actual) else "declare every axis"
 
 
-def _out_of_bounds(name: str, item: Mapping[str, Any], argument: Argument) -> Iterator[Issue]:
+def _wrong_kind(name: str, item: Mapping[str, Any], argument: Argument) -> Iterator[Issue]:
     if item["type"] == "int" and not argument.is_integer:
         detail = f"is declared as int at {join(DATA, name, 'type')}, and holds real numbers: round them, or declare it as real"
         yield Issue(argument.pointer, "wrong_type", detail)
-    low, high = item["lower"], item["upper"]
-    if low is not None and argument.minimum < low:
-        row = argument.row_of(argument.minimum)
-        yield Issue(
-            argument.pointer, "out_of_range", f"its least value is below {low}{row}, the lower bound that {join(DATA, name)} sets"
-        )
-    if high is not None and argument.maximum > high:
-        row = argument.row_of(argument.maximum)
-        yield Issue(
-            argument.pointer,
-            "out_of_range",
-            f"its greatest value is above {high}{row}, the upper bound that {join(DATA, name)} sets",
-        )
 
 
 def _is_name(size: str) -> bool:

@@ -12,6 +12,7 @@ from jobs.spec.pointers import join
 from jobs.spec.program.distributions import role_of
 from jobs.spec.program.document import kind_of
 from jobs.spec.program.expressions import ExpressionFault, parse
+from jobs.spec.program.forms import axes_of
 from jobs.spec.program.shapes import follow
 from jobs.spec.program.values import REAL, UNKNOWN, Shape, Value, broadcast, told
 from jobs.spec.strict import as_list, as_object
@@ -73,12 +74,29 @@ class _Checker:
             batch = self._expanded(batch, sizes, join(pointer, "shape"))
         if statement["constraint"] is not None:
             self._form(statement["constraint"], join(pointer, "constraint"))
+        self._check_axes(statement, batch, pointer)
         if observed is not None:
             seen = self.value(observed, join(pointer, "observed"))
             self._check_observed(seen.shape, batch, join(pointer, "observed"))
             self.scope.setdefault(name, seen)
         else:
             self.scope[name] = Value(batch if not self.plates else None, "real")
+
+    def _check_axes(self, statement: Statement, batch: Shape | None, pointer: str) -> None:
+        """A simplex or a matrix needs axes of its own: those of the site, or of its distribution."""
+        found = statement["distribution"]
+        if statement["constraint"] is not None:
+            constraint, where, own = statement["constraint"], join(pointer, "constraint"), batch
+        elif found["type"] == "ImproperUniform":
+            constraint, where = found["support"], join(pointer, "distribution", "support")
+            own = tuple(found["event_shape"] or statement["shape"] or ())
+        else:
+            return
+        wanted = axes_of(constraint)
+        if wanted is not None and own is not None and len(own) < wanted:
+            example = '"shape": ["K"]' if wanted == 1 else '"shape": ["K", "K"]'
+            detail = f"{constraint['type']} is of values with {wanted} {'axis' if wanted == 1 else 'axes'}: give the site {example}"
+            self.issues.append(Issue(where, "wrong_shape", detail))
 
     def _check_observed(self, seen: Shape | None, batch: Shape | None, pointer: str) -> None:
         """A column against a row would be a table of densities, which nobody means."""

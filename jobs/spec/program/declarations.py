@@ -45,10 +45,17 @@ class Declarations:
         if result["type"] not in ("real", "int"):
             self.reading.fault(join(pointer, "type"), "unknown_value", 'must be "real" or "int"')
         for bound in ("lower", "upper"):
-            limit = result[bound]
-            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or abs(limit) > 3.4e38):
-                self.reading.fault(join(pointer, bound), "wrong_type", "must be a number or null")
+            self._bound(result[bound], join(pointer, bound))
         return {**result, "shape": self._shape(result["shape"], join(pointer, "shape"))}
+
+    def _bound(self, limit: Any, pointer: str) -> None:
+        """A number, or an expression of the data's integers as a size is."""
+        if isinstance(limit, str):
+            self._axis(limit, pointer)
+        elif limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or abs(limit) > 3.4e38):
+            self.reading.fault(
+                pointer, "wrong_type", 'must be a number, an expression of integers of the data such as "K", or null'
+            )
 
     def _shape(self, value: Any, pointer: str) -> list[int | str]:
         items = as_list(value)

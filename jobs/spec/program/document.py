@@ -179,13 +179,13 @@ class _Statements:
         return found
 
     def _defined(self, name: str, found: Statement, where: str) -> None:
-        """Take a site's name into scope: that of an observed one may be the name of the data that it is observed to be."""
+        """Take a site's name into scope: an observed one may bear that of the data, which goes on meaning the data."""
         reading = self.reading
         if found["observed"] is None:
             reading.define(name, where)
         elif name not in reading.defined:
             reading.defined[name] = where
-        elif found["observed"] != name:
+        elif found["observed"] != name and reading.defined[name] != f"/model/data/{name}":
             reading.fault(where, "duplicate_name", f"{quoted(name)} is there already, at {reading.defined[name]}; choose another")
 
     def _constraint(self, found: Statement, pointer: str) -> Statement:

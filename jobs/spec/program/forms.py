@@ -128,3 +128,17 @@ CONSTRAINTS_LEFT_OUT: Mapping[str, str] = {
 DISCRETE_SUPPORTS = frozenset(
     {"boolean", "integer_interval", "integer_greater_than", "multinomial", "nonnegative_integer", "positive_integer"}
 )
+_AXES: Mapping[str, int] = {
+    **dict.fromkeys(("l1_ball", "multinomial", "ordered_vector", "positive_ordered_vector", "real_vector", "simplex", "sphere"), 1),
+    **dict.fromkeys(
+        ("corr_cholesky", "corr_matrix", "lower_cholesky", "positive_definite", "positive_semidefinite", "real_matrix"), 2
+    ),
+    **dict.fromkeys(("scaled_unit_lower_cholesky", "softplus_lower_cholesky"), 2),
+}
+
+
+def axes_of(constraint: Mapping[str, Any]) -> int | None:
+    """How many axes one value has that a constraint is on; None where that is not known before the program runs."""
+    if constraint["type"] == "zero_sum":
+        return constraint["event_dim"] if isinstance(constraint["event_dim"], int) else None
+    return None if constraint["type"] == "independent" else _AXES.get(constraint["type"], 0)

@@ -51,8 +51,8 @@ _DECLARATION: Schema = {
     "properties": {
         "type": {"enum": ["real", "int"], "default": "real"},
         "shape": {"type": "array", "items": {"type": ["integer", "string"], "minimum": 0}, "maxItems": 6, "default": []},
-        "lower": {"type": ["number", "null"], "default": None},
-        "upper": {"type": ["number", "null"], "default": None},
+        "lower": {"type": ["number", "string", "null"], "default": None},
+        "upper": {"type": ["number", "string", "null"], "default": None},
     },
     "additionalProperties": False,
 }

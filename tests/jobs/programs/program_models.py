@@ -149,6 +149,13 @@ def hmm(y: Any) -> None:
     numpyro.factor("forward", jss.logsumexp(gamma))
 
 
+def covariance(x: Any) -> None:
+    sigma = sample("Sigma", dist.ImproperUniform(c.positive_definite, (), (2, 2)))
+    factor = sample("L", dist.ImproperUniform(c.lower_cholesky, (), (2, 2)))
+    sample("y", dist.MultivariateNormal(0.0, covariance_matrix=sigma), obs=x)
+    sample("z", dist.MultivariateNormal(0.0, scale_tril=factor), obs=x)
+
+
 def volterra(ts: Any, y: Any) -> None:
     theta = sample("theta", dist.Normal(jnp.array([0.0, -3, 0, -3]), 0.5).to_event(1))
     rates, state = jnp.exp(theta), sample("z0", dist.LogNormal(2.3, 1).expand([2]).to_event(1))
@@ -376,6 +383,18 @@ EXAMPLES: dict[str, Example] = {
           "next": {"gamma": "logsumexp(gamma[:, None] + log(theta), axis=0) + row"}},
          {"factor": "forward", "value": "logsumexp(gamma)"}],
         {"y": HMM_Y}, {"theta": (2, 1), "mu": (2,)}, hmm),
+    "hmm_flat": Example(
+        [flats("theta", "simplex", shape=[2, 2]), site("mu", "Normal", loc=[3, 10], scale=1, constraint="positive_ordered_vector"),
+         {"let": "emission", "log_prob": {"type": "Normal", "loc": "mu", "scale": 1}, "at": "y[:, None]"},
+         {"scan": {"gamma": "emission[0]"}, "over": {"row": "emission[1:]"},
+          "next": {"gamma": "log_sum_exp(gamma[:, None] + log(theta), axis=0) + row"}},
+         {"factor": "forward", "value": "log_sum_exp(gamma)"}],
+        {"y": HMM_Y}, {"theta": (2, 1), "mu": (2,)}, hmm),
+    "flat_covariance": Example(
+        [flats("Sigma", "positive_definite", shape=[2, 2]), flats("L", "lower_cholesky", shape=[2, 2]),
+         site("y", "MultivariateNormal", loc=0, covariance_matrix="Sigma", observed="x"),
+         site("z", "MultivariateNormal", loc=0, scale_tril="L", observed="x")],
+        {"x": X2}, {"Sigma": (3,), "L": (3,)}, covariance),
     "lotka_volterra": Example(
         [site("theta", "Normal", loc=[0, -3, 0, -3], scale=0.5, to_event=1), site("z0", "LogNormal", loc=2.3, scale=1, shape=[2]),
          site("sigma", "LogNormal", loc=-1, scale=1, shape=[2]), let(r="exp(theta)"),

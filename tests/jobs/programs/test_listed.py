@@ -148,6 +148,7 @@ def test_a_constraint_is_built(name):
     found = program_distributions.build_constraint(value, {}, "")
     assert isinstance(found, constraints.Constraint)
     assert found.is_discrete == (name in forms.DISCRETE_SUPPORTS)
+    assert forms.axes_of(value) in (None, found.event_dim)
 
 
 @pytest.mark.parametrize("change", ["expand", "to_event", "mask"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import jsonschema
@@ -64,6 +65,32 @@ def test_the_schema_takes_it_and_refuses_another():
 
 def test_the_page_lists_every_function():
     assert listing() in (Path(__file__).parents[3] / "docs" / "programs.md").read_text("utf-8")
+
+
+EXAMPLE_DATA = [
+    {"K": 2, "T": 6, "y": [1, 2, 3, 2, 1, 2.5]},
+    {"K": 2, "y": [1, 2, 3.5]},
+    {"N": 3, "x": [1, 2, 3.5], "k": [1, 0, 2]},
+]
+
+
+def test_the_examples_of_the_page_are_programs():
+    page = (Path(__file__).parents[3] / "docs" / "programs.md").read_text("utf-8")
+    blocks = page.split("\n## Examples\n")[1].split("\n## ")[0].split("```json\n")[1:]
+    assert len(blocks) == len(EXAMPLE_DATA)
+    for block, numbers in zip(blocks, EXAMPLE_DATA, strict=True):
+        text = block.split("```")[0].strip().rstrip(",")
+        found = json.loads(f"{{{text}}}" if text.startswith('"') else f'{{"body": [{text}]}}')
+        assert faults(job(found["body"], found.get("data"), numbers)) == []
+
+
+def test_what_is_observed_of_the_data_may_bear_its_name():
+    later = {"sample": "y", "distribution": NORMAL | {"loc": "m"}, "observed": "y[1:]"}
+    prior = {"sample": "m", "distribution": NORMAL}
+    declared = {"N": {"type": "int"}, "y": {"shape": ["N"]}}
+    assert faults(job([prior, later, {"factor": "f", "value": "m * y[0]"}], declared, {"N": 3, "y": [1, 2, 3]})) == []
+    of_a_value = [prior, {"let": "y2", "value": "y ** 2"}, later | {"sample": "y2"}]
+    assert [issue.code for issue in faults(job(of_a_value, declared, {"N": 3, "y": [1, 2, 3]}))] == ["duplicate_name"]
 
 
 def within(support):
@@ -200,6 +227,9 @@ WRONG_STATEMENTS = [
     ),
     ({"sample": "z", "distribution": {"type": "Poisson", "rate": 1}}, "/distribution", "discrete_latent", "NUTS"),
     ({"sample": "z", "distribution": FLAT}, "/sample", "improper_posterior", "no finite mass"),
+    (within("simplex"), "/distribution/support", "wrong_shape", '"shape": ["K"]'),
+    (within("corr_cholesky") | {"shape": ["K"]}, "/distribution/support", "wrong_shape", '"shape": ["K", "K"]'),
+    ({"sample": "z", "distribution": NORMAL, "constraint": "ordered_vector"}, "/constraint", "wrong_shape", "1 axis"),
     (within("posit"), "/distribution/support/type", "unknown_type", "positive"),
     (within("interval"), "/distribution/support/lower_bound", "missing", "interval"),
     ({"sample": "z", "distribution": NORMAL, "constraint": "dependent"}, "/constraint/type", "unknown_type", "cannot be used"),
@@ -253,6 +283,9 @@ WRONG_DATA = [
     (DATA | {"N": {"type": "int"}}, NUMBERS | {"N": 4}, "/data/args/x", "wrong_shape", "which is 4"),
     (DATA | {"y": {"shape": ["N"], "lower": 2}}, NUMBERS, "/data/args/y", "out_of_range", "below 2"),
     (DATA | {"y": {"shape": ["N"], "upper": 2}}, NUMBERS, "/data/args/y", "out_of_range", "above 2"),
+    (DATA | {"g": {"type": "int", "shape": ["N"], "upper": "K - 1"}}, NUMBERS, "/data/args/g", "out_of_range", "above 1"),
+    (DATA | {"g": {"type": "int", "shape": ["N"], "lower": "M"}}, NUMBERS, "/model/data/g/lower", "unknown_size", '"M"'),
+    (DATA | {"y": {"shape": ["N"], "lower": True}}, NUMBERS, "/model/data/y/lower", "wrong_type", "integers of the data"),
     (DATA | {"y": {"shape": ["N - 1"]}}, NUMBERS, "/data/args/y", "wrong_shape", "which is 2"),
     (DATA | {"y": {"shape": [4]}}, NUMBERS, "/data/args/y", "wrong_shape", "declares 4"),
     (DATA | {"y": {"shapes": ["N"]}}, NUMBERS, "/model/data/y/shapes", "unknown_field", "shape"),
