@@ -134,7 +134,7 @@ def _syntax(text: str, error: SyntaxError) -> str:
     """What to say of a text that has no tree."""
     hints = (
         (r"\.[*/]", "* and / work element by element: write them without a dot"),
-        (r"\w'", "a matrix is transposed with .T"),
+        (r"[\w\])]'", "a matrix is transposed with .T"),
         (r"<-|~", "a name is given by a statement, not inside an expression"),
         (r"(?<![=<>!])=(?!=)", "a name is given by a let statement; equality is =="),
         (r"\?.*:", "a choice is written where(condition, x, y)"),
@@ -320,6 +320,8 @@ def _is_none(node: ast.expr) -> bool:
 def _explain_function(name: str) -> str:
     if name in ELSEWHERE:
         return f"{quoted(name)} is not known here: write {ELSEWHERE[name]}"
+    if name.endswith(("cdf", "cdf_log")):
+        return f'{quoted(name)} is not known here: use a let statement with "cdf"'
     if name.endswith(("_lpdf", "_lpmf", "_lupdf", "_rng", "logpdf", "logpmf")):
         return f'{quoted(name)} is not known here: use a let or factor statement with "log_prob"'
     return f"unknown function {quoted(name)}; {nearest(name, FUNCTIONS, 'docs/programs.md')}"

@@ -182,10 +182,13 @@ FUNCTIONS: dict[str, Function] = {
 CONSTANTS = ("pi", "e", "inf")
 """Names that stand for numbers where a program does not define them itself."""
 
+SQUARE = ("cholesky", "det", "eigvalsh", "expm", "inv", "logdet")
+"""Functions that take a square matrix, or a stack of them."""
+
 ELSEWHERE = {
     "pow": "**", "fmin": "minimum", "fmax": "maximum", "fabs": "abs", "length": "len", "rows": "size(x, 0)", "cols": "size(x, 1)",
     "num_elements": "size(x)", "dot_product": "dot", "cumulative_sum": "cumsum", "rep_vector": "full", "rep_array": "full",
-    "rep_matrix": "full", "to_vector": "ravel", "log1m": "log1p(-x)", "inv": "1 / x", "inv_sqrt": "1 / sqrt(x)",
+    "rep_matrix": "full", "to_vector": "ravel", "log1m": "log1p(-x)", "inv_sqrt": "1 / sqrt(x)",
     "square_root": "sqrt", "sd": "std", "variance": "var", "append_row": "concatenate", "append_col": "column_stack",
     "cov_exp_quad": "exp(-0.5 * squared_distance(x, y) / scale**2)",
     "gp_exp_quad_cov": "exp(-0.5 * squared_distance(x, y) / scale**2)",
@@ -196,5 +199,21 @@ ELSEWHERE = {
     "sum_to_zero": "the distribution ZeroSumNormal", "if_else": "where", "int_step": "where(x > 0, 1, 0)",
     "range": "arange", "array": "a list", "asarray": "a list", "absolute": "abs", "round": "rint", "acos": "arccos",
     "asin": "arcsin", "atan": "arctan", "atan2": "arctan2", "acosh": "arccosh", "asinh": "arcsinh", "atanh": "arctanh",
+    "inv_square": "1 / x**2", "rep_row_vector": "full", "dot_self": "sum(x**2)", "columns_dot_product": "sum(x * y, axis=0)",
+    "rows_dot_product": "sum(x * y, axis=1)", "columns_dot_self": "sum(x**2, axis=0)", "rows_dot_self": "sum(x**2, axis=1)",
+    "log_inv_logit": "log_sigmoid", "log1m_inv_logit": "log_sigmoid(-x)", "log_diff_exp": "x + log1m_exp(y - x)",
+    "inv_cloglog": "-expm1(-exp(x))", "cloglog": "log(-log1p(-x))", "to_matrix": "reshape", "to_array_1d": "ravel",
+    "to_row_vector": "ravel", "append_array": "concatenate", "diag_pre_multiply": "v[:, None] * x", "diag_post_multiply": "x * v",
+    "quad_form_diag": "x * outer(v, v)", "quad_form": "b.T @ x @ b", "multiply_lower_tri_self_transpose": "x @ x.T",
+    "mdivide_left": "solve", "mdivide_left_spd": "solve", "lmultiply": "xlogy",
+    "Phi_approx": "sigmoid(0.07056 * x**3 + 1.5976 * x)", "step": "where(x >= 0, 1, 0)", "sort_asc": "sort",
+    "sort_desc": "flip(sort(x))", "sort_indices_asc": "argsort", "block": "x[a:b, c:d]", "sub_col": "x[a:b, j]",
+    "sub_row": "x[i, a:b]", "col": "x[:, j]", "row": "x[i]", "reverse": "flip", "distance": "norm(x - y)", "identity_matrix": "eye",
+    "ones_vector": "ones", "zeros_vector": "zeros", "linspaced_vector": "linspace", "one_hot_vector": "one_hot", "inverse": "inv",
+    "inverse_spd": "inv", "determinant": "det", "eigenvalues_sym": "eigvalsh", "norm2": "norm", "matrix_exp": "expm",
+    "std_normal_cdf": "Phi", "std_normal_lcdf": "log_ndtr", "is_inf": "isinf", "is_nan": "isnan", "negative_infinity": "-inf",
+    "positive_infinity": "inf", "lmgamma": "multigammaln(x, n)", "binomial_coefficient_log": "log_choose",
+    "integrate_ode_rk45": "an ode statement", "integrate_ode_bdf": "an ode statement", "integrate_ode": "an ode statement",
+    "ode_rk45": "an ode statement", "ode_bdf": "an ode statement", "ode_adams": "an ode statement", "ode_ckrk": "an ode statement",
 }  # fmt: skip
 """What functions of Stan, R and Python are called here."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from jobs.spec.program.expressions import ExpressionFault, bind_arguments
-from jobs.spec.program.functions import CONSTANTS, FUNCTIONS, Function
+from jobs.spec.program.functions import CONSTANTS, FUNCTIONS, SQUARE, Function
 from jobs.spec.program.values import LARGEST_ARRAY, REAL, UNKNOWN, Shape, Value, broadcast, integer, told
 
 
@@ -215,6 +215,8 @@ class _Follower:
         function = FUNCTIONS[name]
         given = bind_arguments(node, function)
         values = {key: self._argument(value, key) for key, value in given.items() if key not in function.words}
+        if name in SQUARE:
+            _check_square(node, name, values["x"].shape)
         found = self._ruled(node, function, given, values)
         if function.real:
             return Value(found, "real")
@@ -324,6 +326,14 @@ class _Follower:
         except ValueError as error:
             raise ExpressionFault("wrong_shape", str(error), _end(node)) from None
         return shape
+
+
+def _check_square(node: ast.expr, name: str, shape: Shape | None) -> None:
+    if shape is not None and (len(shape) < 2 or (None not in shape[-2:] and shape[-2] != shape[-1])):
+        hint = ": write 1 / x for numbers" if name == "inv" else ""
+        raise ExpressionFault(
+            "wrong_shape", f"{name} takes a square matrix, and this has shape {told(shape)}{hint}", node.col_offset
+        )
 
 
 def _end(node: ast.expr) -> int:
