@@ -1,8 +1,9 @@
-"""What a claim, a page of the list and one job's page cost with many jobs queued and ended, beside the same on an empty database.
+"""What a claim, pages of the list and one job's page cost with many jobs queued and ended, beside a database of one page's jobs.
 
 `MESHYARD_BENCH_ROWS` of each, 100 000 unless set. SQLite; with the address of a server in
 MESHYARD_BENCH_POSTGRESQL on PostgreSQL too.
-Both databases are used in turn, call by call, so that whatever else the machine does strikes both.
+Both have a page of queued jobs to show, so that both pages say the same of each. They are used in turn, call by call, so that
+whatever else the machine does strikes both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ from service.settings import Settings
 ROWS = int(os.environ.get("MESHYARD_BENCH_ROWS", "100000"))
 ROUNDS = int(os.environ.get("MESHYARD_BENCH_ROUNDS", "300"))
 CHUNK = 5000
+PAGE = 20
+LISTS: dict[str, dict[str, Any]] = {
+    "list page": {},
+    "list of two statuses, seldom": {"statuses": ["running", "failed"]},
+    "list by a name that none has": {"name": "nobody"},
+    "list by a label that none has": {"metadata": {"team": "nobody"}},
+}
 DOCUMENT: dict[str, Any] = {"kind": "mcmc", "model": {"type": "eight_schools"}, "data": {"builtin": "eight_schools"}}
 SMALL: dict[str, Any] = {"retries": {"max_failures": 0, "max_infra_retries": 100}}
 OFFERS = ["models/eight_schools", "datasets/eight_schools", "kernels/NUTS"]
@@ -77,10 +86,11 @@ class Side:
         with Write(self.context.database) as write:
             conclusion.finish(Change(write, self.context), given.attempt_id, outcome)
 
-    def list_page(self) -> None:
+    def list_page(self, **wanted: Any) -> None:
         """The first page of the list."""
         with Read(self.context.database) as read:
-            describe(read.connection, self.context, job_queries.page(read.connection, job_queries.Filter("default"), None, 20))
+            found = job_queries.page(read.connection, job_queries.Filter("default", **wanted), None, PAGE)
+            describe(read.connection, self.context, found)
 
     def one_page(self, job_id: str) -> None:
         """One job, which waits behind all others."""
@@ -117,10 +127,14 @@ def timed(act: Callable[[], None]) -> float:
 
 def compare(empty: Side, full: Side) -> list[list[str]]:
     """Rows of the table: each call on both, in turn."""
-    calls: dict[str, list[tuple[float, float]]] = {"claim": [], "list page": [], "one job": []}
+    calls: dict[str, list[tuple[float, float]]] = {name: [] for name in ("claim", "one job", *LISTS)}
+    for side in (empty, full):
+        for _ in range(PAGE):
+            side.submit()
     for _ in range(ROUNDS):
         first, last = empty.submit(), full.submit()
-        calls["list page"].append((timed(empty.list_page), timed(full.list_page)))
+        for name, wanted in LISTS.items():
+            calls[name].append((timed(partial(empty.list_page, **wanted)), timed(partial(full.list_page, **wanted))))
         calls["one job"].append((timed(lambda job=first: empty.one_page(job)), timed(lambda job=last: full.one_page(job))))
         calls["claim"].append((timed(empty.claim), timed(full.claim)))
         empty.finish()

@@ -173,7 +173,24 @@ jobs = Table(
     Column("result", Document),
     Index("ix_jobs_project_id", "project", "id"),
     Index("ix_jobs_project_status_id", "project", "status", "id"),
-    Index("ix_jobs_group_id", "group_id"),
+    # A list's filters, each with what it is ordered by: what matches seldom must not be looked for in the whole history.
+    Index("ix_jobs_project_kind_id", "project", "kind", "id"),
+    Index(
+        "ix_jobs_project_name_id",
+        "project",
+        "name",
+        "id",
+        sqlite_where=text("name IS NOT NULL"),
+        postgresql_where=text("name IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_project_group_id",
+        "project",
+        "group_id",
+        "id",
+        sqlite_where=text("group_id IS NOT NULL"),
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
     Index("ix_jobs_init_from_job", "init_from_job"),
     Index("ix_jobs_finished_at", "finished_at"),
     Index(
@@ -199,12 +216,17 @@ jobs = Table(
     ),
 )
 
+INDEXED = 200
+"""So many characters of a label's value are indexed."""
+
 job_labels = Table(
     "job_labels",
     METADATA,
     Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("key", String(200), primary_key=True),
     Column("value", Text, nullable=False),
+    # By how a value begins: PostgreSQL indexes no text of any length.
+    Index("ix_job_labels_key_value_job_id", "key", text(f"substr(value, 1, {INDEXED})"), "job_id"),
 )
 """The job's `metadata` once more, a row an entry: lists filter by it, and the two databases agree on rows but not on JSON paths."""
 

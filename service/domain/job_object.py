@@ -74,9 +74,11 @@ def describe(connection: Connection, context: Context, rows: Sequence[Row[Any]])
     queued = [row for row in rows if row.status == Status.QUEUED]
     projects = {row.project for row in queued}
     reasons: dict[str, StatusReason] = {}
+    positions: dict[str, int] = {}
     for project in projects:
-        reasons |= reasons_for(connection, context, project, [row for row in queued if row.project == project])
-    positions = jobs.queue_positions(connection, [row.id for row in queued]) if queued else {}
+        waiting = [row for row in queued if row.project == project]
+        reasons |= reasons_for(connection, context, project, waiting)
+        positions |= jobs.queue_positions(connection, project, [row.id for row in waiting])
     return [_job(row, reasons.get(row.id), positions.get(row.id)) for row in rows]
 
 

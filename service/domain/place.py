@@ -69,7 +69,7 @@ def place_of(read: Read, context: Context, project: str, job_id: str) -> Place:
         job_id=job_id,
         status=row.status,
         status_reason=reasons_for(read.connection, context, project, [row])[job_id] if waits else None,
-        queue_position=jobs.queue_positions(read.connection, [job_id])[job_id] if waits else None,
+        queue_position=jobs.queue_positions(read.connection, project, [job_id])[job_id] if waits else None,
         ahead=[_ahead(other) for other in jobs.ahead_of(read.connection, row, MOST_SHOWN)] if waits else [],
         workers=_candidates(read, context, row),
     )

@@ -204,6 +204,11 @@ def test_lists_are_filtered(api: Api):
     assert listed(**{"metadata[team]": "A"}) == []
     assert listed(**{'metadata[weird "key"]]': "x"}) == [two]
     assert listed(**{"metadata[team]": "a", "status": "queued", "kind": "mcmc"}) == [one]
+    assert listed(**{"metadata[team]": "a", "status": ["queued", "paused"], "after": two}) == [one]
+    api.patch(f"/v1/jobs/{one}", json={"metadata": {"team": "a" * 1000}})
+    assert listed(**{"metadata[team]": "a" * 1000}) == [one]
+    assert listed(**{"metadata[team]": "a" * 999}) == []
+    assert listed(**{"metadata[team]": "a" * 200}) == []
 
 
 def test_name_metadata_and_priority_can_be_changed(api: Api):

@@ -6,11 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.engine import Connection, Row
 
 from jobs.states import TERMINAL
-from service.db.tables import job_labels, job_needs, jobs
+from service.db.tables import INDEXED, job_labels, job_needs, jobs
 
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 """As a literal and not as a parameter: only so do both databases see that the index of queued jobs will do."""
@@ -89,33 +103,61 @@ def remove(connection: Connection, job_id: str) -> None:
 
 def page(connection: Connection, wanted: Filter, after: str | None, limit: int) -> list[Row[Any]]:
     """Jobs, newest first, that come after the job `after`."""
-    conditions = [jobs.c.project == wanted.project]
-    if wanted.statuses:
-        conditions.append(jobs.c.status.in_(wanted.statuses))
-    for column, value in ((jobs.c.kind, wanted.kind), (jobs.c.name, wanted.name), (jobs.c.group_id, wanted.group)):
-        if value is not None:
-            conditions.append(column == value)
-    conditions.extend(_labelled(key, value) for key, value in wanted.metadata.items())
+    if len(wanted.statuses) < 2:
+        return list(connection.execute(_newest(select(jobs), wanted, wanted.statuses, after, limit)))
+    # Each status has its part of an index in order, several of them together have not.
+    each = (_newest(select(jobs.c.id), wanted, [status], after, limit).subquery() for status in wanted.statuses)
+    ids = union_all(*(select(part.c.id) for part in each))
+    return list(connection.execute(select(jobs).where(jobs.c.id.in_(ids)).order_by(jobs.c.id.desc()).limit(limit)))
+
+
+def _newest(query: Select[Any], wanted: Filter, statuses: Sequence[str], after: str | None, limit: int) -> Select[Any]:
+    """The first of the jobs that a filter lets through; `statuses`: at most one."""
+    equal = ((jobs.c.kind, wanted.kind), (jobs.c.name, wanted.name), (jobs.c.group_id, wanted.group))
+    conditions = [jobs.c.project == wanted.project, *(column == value for column, value in equal if value is not None)]
+    conditions.extend(jobs.c.status == status for status in statuses)
+    newest: ColumnElement[str] = jobs.c.id
+    for key, value in wanted.metadata.items():
+        label = job_labels.alias()
+        labelled = (label.c.job_id == jobs.c.id) & (label.c.key == key) & _is(label.c.value, value)
+        if newest is jobs.c.id:  # ordered by the first label, so that its index is read, in its order
+            query, newest = query.join_from(jobs, label, labelled), label.c.job_id
+        else:
+            conditions.append(exists().where(labelled))
     if after is not None:
-        conditions.append(jobs.c.id < after)
-    return list(connection.execute(select(jobs).where(*conditions).order_by(jobs.c.id.desc()).limit(limit)))
+        conditions.append(newest < after)
+    return query.where(*conditions).order_by(newest.desc()).limit(limit)
 
 
-def _labelled(key: str, value: str) -> ColumnElement[bool]:
-    return exists().where(job_labels.c.job_id == jobs.c.id, job_labels.c.key == key, job_labels.c.value == value)
+def _is(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
+    """Whether a label has a value, asked as its index has it: by the beginning, which is all there is of most."""
+    begins = func.substr(column, literal_column("1"), literal_column(str(INDEXED))) == value[:INDEXED]
+    return begins if len(value) < INDEXED else begins & (column == value)
 
 
-def queue_positions(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """Where queued jobs stand among those of their project, from 1; no further than `MOST_COUNTED` + 1."""
-    count = select(func.count()).select_from(_ahead().limit(MOST_COUNTED).subquery()).scalar_subquery()
-    return {row[0]: row[1] + 1 for row in connection.execute(select(jobs.c.id, count).where(jobs.c.id.in_(job_ids)))}
+def _positions() -> Select[Any, Any]:
+    """Which of the jobs `ids` stand at the head of their project's queue, and where, from 1.
+
+    The head is numbered once for all of them: to count before each would read it as often as there are jobs on a page.
+    """
+    ids: BindParameter[Sequence[str]] = bindparam("ids", expanding=True)
+    project: BindParameter[str] = bindparam("project")
+    last = select(func.max(jobs.c.turn)).where(jobs.c.id.in_(ids)).scalar_subquery()
+    number = func.row_number().over(order_by=(ahead.c.turn, ahead.c.id)).label("number")
+    queued = select(ahead.c.id, number).where(ahead.c.project == project, ahead.c.status == QUEUED, ahead.c.turn <= last)
+    head = queued.order_by(ahead.c.turn, ahead.c.id).limit(MOST_COUNTED).subquery()
+    return select(head.c.id, head.c.number).where(head.c.id.in_(ids))
 
 
-def _ahead() -> Select[Any]:
-    """Queued jobs that are claimed before the one of the query around it."""
-    # The first condition follows from the second, and bounds the range of the index that is read.
-    sooner = (ahead.c.turn <= jobs.c.turn) & or_(ahead.c.turn < jobs.c.turn, ahead.c.id < jobs.c.id)
-    return select(ahead.c.id).where(ahead.c.project == jobs.c.project, ahead.c.status == QUEUED, sooner).correlate(jobs)
+POSITIONS = _positions()
+"""Made once: a page asks for it each time, and making it takes as long as running it."""
+
+
+def queue_positions(connection: Connection, project: str, job_ids: Sequence[str]) -> dict[str, int]:
+    """Where queued jobs of a project stand in its queue, from 1; no further than `MOST_COUNTED` + 1."""
+    rows = connection.execute(POSITIONS, {"ids": list(job_ids), "project": project})
+    found = {row[0]: row[1] for row in rows}
+    return {job_id: found.get(job_id, MOST_COUNTED + 1) for job_id in job_ids}
 
 
 def ahead_of(connection: Connection, job: Row[Any], limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
