@@ -44,6 +44,12 @@ def list_checkpoints(job_id: JobId, read: Reading, project: Project, limit: Limi
     return CheckpointList(data=[checkpoints.shown(row) for row in page], **rest)
 
 
+@router.get("/v1/jobs/{job_id}/checkpoints/{step}")
+def get_checkpoint(job_id: JobId, step: StepName, read: Reading, project: Project) -> checkpoints.Checkpoint:
+    """Get one checkpoint."""
+    return checkpoints.shown(checkpoints.named(read.connection, project, job_id, step))
+
+
 @router.patch("/v1/jobs/{job_id}/checkpoints/{step}")
 def patch_checkpoint(
     job_id: JobId, step: StepName, fields: CheckpointPatch, write: Writing, project: Project

@@ -107,6 +107,9 @@ def test_checkpoints_are_listed_by_step_in_pages(world):
     assert ([one["step"] for one in last["data"]], last["has_more"], last["next"]) == ([30], False, None)
     from_zero = world.get(f"/v1/jobs/{job_id}/checkpoints?after=0").json()
     assert [one["step"] for one in from_zero["data"]] == [10, 20, 30]
+    assert world.get(f"/v1/jobs/{job_id}/checkpoints/10").json() == first["data"][1]
+    assert world.get(f"/v1/jobs/{job_id}/checkpoints/latest").json() == last["data"][0]
+    assert world.get(f"/v1/jobs/{job_id}/checkpoints/11").status_code == 404
 
 
 @pytest.mark.parametrize(
