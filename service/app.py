@@ -104,6 +104,7 @@ def create_app(settings: Settings, context: Context | None = None) -> FastAPI:
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
+        strict_content_type=False,  # service.http.body looks at it
         docs_url=None,
         redoc_url=None,
         telemetry=_telemetry(context.tracing),

@@ -35,6 +35,7 @@ def keep(
     attempt: Row[Any],
     files: Sequence[File],
     shares_folder: bool,  # noqa: FBT001  (told by position where reports are taken)
+    pointer: str = "/artifacts",
 ) -> None:
     """List files that an attempt has written into its `outputs` folder.
 
@@ -45,12 +46,13 @@ def keep(
         attempt: the attempt's row.
         files: relative to that folder.
         shares_folder: whether the worker wrote into the artifact folder itself.
+        pointer: JSON Pointer to the list of them.
 
     Raises:
         Invalid: a file is not there as it was named.
     """
     folder = _outputs(job, attempt, shared=shares_folder)
-    arrival.require(write.connection, context.store, folder, files, "/artifacts")
+    arrival.require(write.connection, context.store, folder, files, pointer)
     artifacts.save(write.connection, [_row(job, file, folder.key(file)) for file in files])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,8 +121,9 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
     # A checkpoint is told once it is durable, which takes a while: what else came in its batch happened before.
     for event in batch.events:
         change.tell(job.id, event.type, event.data)
-    for committed in batch.checkpoints:
-        checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
+    for index, committed in enumerate(batch.checkpoints):
+        with _placed(f"/checkpoints/{index}"):
+            checkpoints.commit(change.write, change.context, job, attempt, committed, attempt.storage == "file")
     if batch.artifacts:
         artifacts.keep(change.write, change.context, job, attempt, batch.artifacts, attempt.storage == "file")
     points = sum(len(series.steps) for series in taken)
@@ -127,6 +131,16 @@ def report(change: Change, attempt_id: str, batch: Report) -> Taken:
     change.write.after(partial(change.context.telemetry.points, points))
     change.wake(job.id)
     return Taken(batch=batch.batch)
+
+
+@contextmanager
+def _placed(pointer: str) -> Generator[None]:
+    """Tell faults of a part of a body as faults of the whole: their pointers begin there."""
+    try:
+        yield
+    except Invalid as error:
+        error.issues = [replace(issue, pointer=pointer + issue.pointer) for issue in error.issues]
+        raise
 
 
 def _refuse_our_events(events: list[Happened]) -> None:

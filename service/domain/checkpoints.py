@@ -79,7 +79,7 @@ def commit(
     if not committed.files:
         raise Invalid("A checkpoint has files.", [Issue("/files", "missing", "Name every file of the checkpoint.")])
     arrival.require(write.connection, context.store, folder, committed.files, "/files")
-    artifacts.keep(write, context, job, attempt, committed.fresh, shares_folder)
+    artifacts.keep(write, context, job, attempt, committed.fresh, shares_folder, "/fresh")
     row = _row(job, folder, committed, artifacts.keys_of(write, context, job, attempt, committed.outputs))
     lifetime = retention.lifetime(committed.step, checkpoints.policy(write.connection, job.id))
     replaced = checkpoints.save(write.connection, row, lifetime)

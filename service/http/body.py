@@ -165,7 +165,11 @@ class _JsonRequest(Request):
 
     def _refuse_other_types(self) -> None:
         # A page of another origin can post forms and plain text to this port without asking the browser, but not JSON.
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        # One that names no type at all bears its Origin, which the gate has looked at.
+        given = self.headers.get("content-type")
+        if given is None:
+            return
+        kind = given.partition(";")[0].strip().lower()
         if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
             raise Refused(UnsupportedMedia("Send a JSON document with Content-Type: application/json."))
 

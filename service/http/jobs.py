@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from jobs.spec.envelope import Metadata, Priority
 from jobs.spec.extension import Extension
@@ -62,12 +62,18 @@ def submit_job(document: SpecDocument, write: Writing, context: Shared, project:
     return reply(submission.submit(Change(write, context), project, document, asked))
 
 
+def _apart(given: list[str]) -> list[str]:
+    return [name for text in given for name in text.split(",") if name]
+
+
 class JobQuery(BaseModel):
     """Which jobs; all filters must hold."""
 
     limit: int = Field(20, ge=1, le=100, description="How many at most.")
     after: str | None = Field(None, pattern=r"^job_[0-9a-f]{32}$", description="Id of the job that the page follows.")
-    status: list[Status] = Field(default_factory=list[Status], description="Any of these; may be repeated.")
+    status: Annotated[list[Status], BeforeValidator(_apart)] = Field(
+        default_factory=list[Status], description="Any of these; repeated, or several with commas between."
+    )
     kind: Text | None = None
     name: Text | None = None
     group: Text | None = None

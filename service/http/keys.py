@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
 
 from jobs.spec.strict import Document, Name
@@ -60,7 +60,7 @@ class Rotation(Document):
 
 
 @router.post("/v1/keys", status_code=201)
-def create_key(wanted: KeyWanted, write: Writing, context: Shared, keyring: Keys, caller: Whoever) -> NewKey:
+def create_key(wanted: KeyWanted, response: Response, write: Writing, context: Shared, keyring: Keys, caller: Whoever) -> NewKey:
     """Make a key. The reply is the only place where it stands."""
     expires_at = None if wanted.expires_at is None else microseconds_of(wanted.expires_at)
     asked = Wanted(
@@ -71,6 +71,7 @@ def create_key(wanted: KeyWanted, write: Writing, context: Shared, keyring: Keys
         expires_at=expires_at,
     )
     made = keys.create(Change(write, context), keyring, caller, asked)
+    response.headers["Location"] = f"/v1/keys/{made.id}"
     write.note(id=made.id, scopes=[scope.value for scope in made.scopes], project=made.project)
     return made
 

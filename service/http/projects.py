@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from jobs.spec.strict import Document, without_nul
@@ -74,9 +74,10 @@ def _columns(fields: ProjectWanted | ProjectPatch) -> dict[str, Any]:
 
 
 @router.post("/v1/projects", status_code=201, responses={409: CONFLICT})
-def create_project(wanted: ProjectWanted, write: Writing, context: Shared) -> Project:
+def create_project(wanted: ProjectWanted, response: Response, write: Writing, context: Shared) -> Project:
     """Make a project."""
     made = projects.shown(projects.create(Change(write, context), _columns(wanted)))
+    response.headers["Location"] = f"/v1/projects/{made.id}"
     write.note(id=made.id)
     return made
 

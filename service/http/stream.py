@@ -14,6 +14,7 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BeforeValidator, Field
 from sqlalchemy.engine import Row
 
 from jobs.states import TERMINAL, Status
@@ -68,8 +69,14 @@ def _start(job_id: JobId, context: Shared, project: Project) -> Place:
         return Place(0, stream.newest_chunk(connection, job_id))
 
 
-SeenHeader = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=LARGEST, description="`id` of the last event seen.")]
-SeenParameter = Annotated[int | None, Query(ge=0, lt=LARGEST, description="The same, for readers that cannot set headers.")]
+def _given(value: str | None) -> str | None:
+    # An empty id is what a reader sends that has seen none.
+    return value or None
+
+
+Seen = Annotated[Annotated[int, Field(ge=0, lt=LARGEST)] | None, BeforeValidator(_given)]
+SeenHeader = Annotated[Seen, Header(alias="Last-Event-ID", description="`id` of the last event seen.")]
+SeenParameter = Annotated[Seen, Query(description="The same, for readers that cannot set headers.")]
 
 
 @router.get("/v1/jobs/{job_id}/stream", response_class=EventSourceResponse, dependencies=[OpenStream])

@@ -36,12 +36,13 @@ class WorkerList(Listing[views.Worker]):
 
 
 @router.post("/v1/workers", status_code=201)
-def register_worker(register: Register, write: Writing, context: Shared, caller: Whoever) -> Registered:
+def register_worker(register: Register, response: Response, write: Writing, context: Shared, caller: Whoever) -> Registered:
     """Introduce a worker. One for each process and life. It takes its project's jobs, or everybody's if its key is such."""
     bound = {"project": caller.project, "key_id": caller.key_id, "all_projects": caller.all_projects}
     worker_id = new_id("wrk")
     row = register.model_dump(exclude={"offers"}) | {"id": worker_id, "status": "active", **bound}
     rows.add(write.connection, row, register.offers)
+    response.headers["Location"] = f"/v1/workers/{worker_id}"
     return Registered(id=worker_id, lease_seconds=context.settings.lease_seconds, probe=context.probe)
 
 

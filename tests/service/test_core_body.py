@@ -149,6 +149,13 @@ def test_only_json_is_read(api: Api, kind: str):
     assert_problem(reply, 415)
 
 
+def test_a_body_of_no_named_type_is_json(api: Api):
+    assert api.post("/v1/jobs", content=json.dumps(sampling()).encode()).status_code == 201
+    (fault,) = assert_problem(api.post("/v1/jobs", content=b"{"), 422)["errors"]
+    assert (fault["pointer"], fault["code"]) == ("", "invalid_json")
+    assert_problem(api.post("/v1/jobs", content=b"{}", headers={"origin": "null"}), 403)
+
+
 def test_json_by_another_name_is_read(api: Api):
     kind = "Application/vnd.meshyard+JSON; charset=utf-8"
     assert api.post("/v1/jobs", content=json.dumps(sampling()), headers={"content-type": kind}).status_code == 201

@@ -194,7 +194,8 @@ def test_lists_are_filtered(api: Api):
         return [job["id"] for job in api.get("/v1/jobs", params=params).json()["data"]]
 
     assert listed(status="queued") == [one]
-    assert listed(status=["queued", "cancelled"]) == [three, one]
+    assert listed(status=["queued", "cancelled"]) == listed(status="queued,cancelled") == [three, one]
+    assert_problem(api.get("/v1/jobs", params={"status": "queued,lost"}), 422)
     assert listed(kind="train") == [two]
     assert listed(kind="nothing") == []
     assert listed(name="one") == [one]

@@ -122,6 +122,17 @@ def test_a_worker_cannot_tell_what_is_ours_to_tell(api: Api, kind: str):
     assert api.get(f"/v1/jobs/{attempt.job_id}/logs").text == "y"
 
 
+def test_a_file_that_is_missing_is_pointed_at(api: Api):
+    api.submit()
+    attempt = api.worker().claim()
+    lost = {"path": "state/a", "bytes": 1, "sha256": "0" * 64}
+    reply = attempt.report(checkpoints=[{"step": 10, "files": [lost, {**lost, "path": "../b"}]}])
+    assert [error["pointer"] for error in assert_problem(reply, 422)["errors"]] == ["/checkpoints/0/files/1"]
+    reply = attempt.report(checkpoints=[{"step": 10, "files": [lost]}])
+    assert [error["pointer"] for error in assert_problem(reply, 422)["errors"]] == ["/checkpoints/0/files/0"]
+    assert api.get(f"/v1/jobs/{attempt.job_id}/checkpoints").json()["data"] == []
+
+
 def test_finishing_is_told_once_and_answered_again(api: Api):
     attempt = claimed(api)
     seconds = {"compiling": 1.5, "sampling": 2.0}

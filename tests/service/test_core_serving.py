@@ -25,7 +25,7 @@ from service.db import migration
 from service.db.engine import Database
 from service.db.tables import METADATA
 from service.settings import Settings
-from tests.service.core_driver import assert_problem, sampling, wait_for
+from tests.service.core_driver import Api, assert_problem, sampling, wait_for
 
 PYTHON = [sys.executable, "-m", "service"]
 
@@ -249,3 +249,18 @@ def test_an_artifact_folder_that_is_away_is_told_as_503(tmp_path: Path):
         assert assert_problem(httpx.get(f"{address}/readyz"), 503)["code"] == "unavailable"
         (tmp_path / "away").rename(tmp_path / "artifacts")
         assert httpx.get(f"{address}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/keys", {"name": "one", "scopes": ["jobs:read"]}),
+        ("/v1/projects", {"name": "lab"}),
+        ("/v1/workers", {"platform": "cpu", "device_kind": "cpu", "device_count": 1, "memory_bytes": 1, "catalog_digest": "0"}),
+    ],
+    ids=["key", "project", "worker"],
+)
+def test_what_is_made_says_where_it_is(api: Api, path: str, body: dict[str, object]):
+    made = api.post(path, json=body)
+    assert (made.status_code, made.headers["location"]) == (201, f"{path}/{made.json()['id']}")
+    assert api.get(made.headers["location"]).json()["id"] == made.json()["id"]

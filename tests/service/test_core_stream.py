@@ -114,6 +114,7 @@ def test_a_reader_that_comes_back_goes_on_where_it_was(client: httpx.Client, pla
         assert len(follow(client, job, last_event_id=seq)) == kinds + 1
     # A browser that reconnects sends the header beside the address it was first given.
     assert len(follow(client, job, {"Last-Event-ID": "3"}, last_event_id=0)) == 1
+    assert len(follow(client, job, {"Last-Event-ID": ""})) == 4
 
 
 @pytest.mark.parametrize("seen", ["x", "-1", "1.5", "9" * 400])
