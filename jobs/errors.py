@@ -37,6 +37,7 @@ FAULT_OF_CODE: dict[str, Fault] = {
     "duplicate_site": "user",
     "unknown_site": "user",
     "all_divergent": "user",
+    "improper_posterior": "user",
     "checkpoint_corrupt": "infra",
     "checkpoint_failed": "infra",
     "child_killed": "infra",
@@ -49,7 +50,10 @@ FAULT_OF_CODE: dict[str, Fault] = {
 """Whose fault each code is: it decides which retry budget an attempt spends."""
 
 BAD_MODEL: frozenset[str] = frozenset(
-    {"no_valid_start", "no_latent_site", "discrete_latent", "no_discrete_latent", "duplicate_site", "unknown_site", "all_divergent"}
+    {
+        *("no_valid_start", "no_latent_site", "discrete_latent", "no_discrete_latent", "duplicate_site", "unknown_site"),
+        *("all_divergent", "improper_posterior"),
+    }
 )
 """What is wrong with a model that is to be sampled."""
 

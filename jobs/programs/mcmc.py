@@ -21,14 +21,14 @@ from numpyro.infer.initialization import init_to_uniform
 from numpyro.infer.util import log_density
 
 from jobs.programs import data as datasets
-from jobs.programs import nans, posterior, starting, stopping
+from jobs.programs import nans, posterior, proper, starting, stopping
 from jobs.programs.dispatch import Dispatch
 from jobs.programs.kernels import AVERAGED, Chains
 from jobs.programs.mesh import Layout
 from jobs.programs.models import posteriors
 from jobs.programs.outputs import Outputs
 from jobs.programs.posterior.result import most_steps
-from jobs.programs.posterior_model import look
+from jobs.programs.posterior_model import DISCRETE, look
 from jobs.programs.program import Block, Measurement, PyTree, Sections, State
 from jobs.programs.user_code import came_through
 from jobs.spec.imports import is_own
@@ -60,6 +60,7 @@ class McmcProgram:
         self.block: int = spec["checkpoint"]["every_draws"]
         self.data = self._load(path, form)
         self.looked = look(posteriors.build_model(spec["model"]), spec, self.data)
+        self._flat = proper.flat_sites(self.looked.sites) if spec["kernel"]["type"] not in DISCRETE else []
         self._watcher = nans.Watcher() if spec["debug"]["nans"] else None
         self._model = self.looked.model if self._watcher is None else self._watcher.watch(self.looked.model)
         self.method, self.why = stopping.method(spec, layout)
@@ -109,6 +110,9 @@ class McmcProgram:
 
     def place(self, step: int, sections: Sections, position: dict[str, int]) -> State:
         """Take up a state."""
+        if self.spec["kernel"]["type"] in ENSEMBLES:
+            # Such a kernel keeps arrays that its `init` has made; what was made while tracing cannot be called with.
+            self._fresh()
         return State(step, sections, position)
 
     def phase(self, state: State) -> str:
@@ -164,6 +168,8 @@ class McmcProgram:
         self._dispatch.end(ready, count if self._watcher is None else 0)
         if self._watcher is not None:
             self._watcher.require_none(end, lambda: self._failing(state))
+        if self._flat and end == (self.num_warmup or self._edge(0)):
+            proper.require_proper(self.looked.model, self._flat, self.data, sections["kernel_state"].z)
         return State(end, sections, state.position), Block(end, metrics, ready, draws)
 
     def _failing(self, state: State) -> list[int]:
