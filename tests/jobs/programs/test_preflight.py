@@ -260,9 +260,8 @@ def test_a_sampler_is_compiled_for_its_mesh():
 def test_a_guide_tells_its_parameters_and_is_compiled():
     found = look(specs.fitted(), "compile")
     shapes = {array.path: array.shape for array in found.parameters}
-    assert shapes == {
-        f"{site}_auto_{part}": shape for site, shape in (("mu", []), ("tau", []), ("_theta", [8])) for part in ("loc", "scale")
-    }
+    sites: dict[str, list[int]] = {"mu": [], "tau": [], "_theta": [8]}
+    assert shapes == {f"{site}_auto_{part}": shape for site, shape in sites.items() for part in ("loc", "scale")}
     assert (found.total_parameters.count, found.total_parameters.bytes) == (20, 80)
     assert (found.compiled.temp_bytes > 0, found.verdict.code) == (True, "fits")
     assert items(found)["Functions are pure and side-effect free"] == "pass"
