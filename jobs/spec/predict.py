@@ -65,7 +65,9 @@ def find_posterior(source: PosteriorSource, find: FindCheckpoint) -> tuple[Check
         return None, [Issue("/posterior/job", "not_found", detail)]
     kind, model = found.resolved_spec.get("kind"), found.resolved_spec.get("model", {}).get("type")
     if kind not in SOURCES:
-        return None, [Issue("/posterior/job", "incompatible", "is no sampling job and has no draws; name one of kind mcmc")]
+        return None, [
+            Issue("/posterior/job", "incompatible", f"is no sampling job and has no draws; name one of kind mcmc{_instead(kind)}")
+        ]
     if model in CONDITIONED:
         detail = f"samples a {model}, whose predictions hang on the data that it was fitted to: write them into the model as a site"
         return None, [Issue("/posterior/job", "unsupported", detail)]
@@ -78,6 +80,11 @@ def find_posterior(source: PosteriorSource, find: FindCheckpoint) -> tuple[Check
         detail = f"must be at most {drawn}, the draws of each chain: otherwise nothing is left"
         return None, [Issue("/posterior/thinning", "out_of_range", detail)]
     return found, []
+
+
+def _instead(kind: Any) -> str:
+    """What to do with a guide, whose job keeps its parameters and no draws in blocks."""
+    return ": it can start from this guide with init_from" if kind == "svi" else ""
 
 
 def draws_of(found: CheckpointFacts) -> int:

@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import SpecInvalid
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, start_of
-from tests.jobs.spec.documents import DATASETS, schools, text
+from tests.jobs.spec.documents import DATASETS, fitted, schools, text
 
 LINE: dict[str, Any] = {
     "kind": "mcmc",
@@ -28,6 +28,7 @@ GROUPS = {
 PROCESS = LINE | {"model": {"type": "gaussian_process_regression"}}
 SOURCES = {"line": (LINE, 300), "schools": (schools(), 2000), "text": (text(), 10), "warm": (LINE, 90), "groups": (GROUPS, 2000)}
 SOURCES["process"] = (PROCESS, 300)
+SOURCES["guide"] = (fitted(), 300)
 
 
 def find(job: str, _step: int | Literal["best"] | None) -> CheckpointFacts | None:
@@ -101,3 +102,10 @@ def test_what_was_observed_may_stand_in_the_data_and_is_not_used() -> None:
 )
 def test_what_is_wrong_is_told_where_it_is(changes: dict[str, Any], issues: list[tuple[str, str]]) -> None:
     assert faults(**changes) == issues
+
+
+def test_a_guide_is_no_source_and_the_way_around_is_told() -> None:
+    with pytest.raises(SpecInvalid) as refused:
+        read(posterior={"job": "guide"})
+    assert [(issue.pointer, issue.code) for issue in refused.value.issues] == [("/posterior/job", "incompatible")]
+    assert "it can start from this guide with init_from" in refused.value.issues[0].detail
