@@ -89,7 +89,9 @@ def test_a_claim_gives_everything_a_worker_needs(api: Api):
     job = api.submit(sampling(mesh={"axes": {"chains": 4}}))
     given = api.worker().claim().given
     prefix = f"jobs/{job['id']}/{given['attempt_id']}"
-    assert {key: value for key, value in given.items() if key != "attempt_id"} == {
+    assert given["request_id"].startswith("req_")
+    assert {key: value for key, value in given.items() if key not in {"attempt_id", "request_id"}} == {
+        "traceparent": None,
         "job_id": job["id"],
         "number": 1,
         "fence": 1,
