@@ -83,5 +83,4 @@ def assignment(
         code=code_of(connection, job),
         resume=point,
         stall_seconds=context.settings.stall_seconds,
-        traceparent=job.traceparent,
     )

@@ -105,6 +105,7 @@ def _begin(change: Change, taken: Taken, worker: Row[Any], point: Resume | None,
         "started_at": change.now,
     }
     given = assignment(change.context, change.connection, job, attempt, point, storage)
+    given = given.model_copy(update={"traceparent": job.traceparent})  # a preflight, which is given the same, has none
     lease_us = microseconds(change.context.settings.lease_seconds)
     attempts.start(change.connection, attempt, job.project, worker.id, given.devices, lease_us)
     jobs.change(change.connection, job.id, {"step": attempt["step"]})
