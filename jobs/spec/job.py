@@ -32,6 +32,7 @@ from jobs.spec.reading import read_fields
 from jobs.spec.remat import read_remat
 from jobs.spec.reparam import read_reparam
 from jobs.spec.resolve import resolve, total_of, warn_of_resolved
+from jobs.spec.resources import DEVICE
 from jobs.spec.strict import as_object
 from jobs.spec.svi import Svi
 from jobs.spec.text import bind_text, learns_from_text
@@ -354,11 +355,17 @@ def _finish(document: Any, draft: Draft) -> Spec:
 
 
 def _needs(kind: str, resolved: Mapping[str, Any]) -> set[str]:
+    resources = resolved["resources"]
+    kind_of_device = {f"{DEVICE}{resources['kind']}"} if resources["kind"] is not None else set[str]()
     plugin = {f"plugin:{resolved['model']['name']}"} if resolved["model"]["type"] == "plugin" else set[str]()
-    return plugin | {
-        *_named_entries(kind, resolved),
-        *(f"label:{key}={value}" for key, value in resolved["resources"]["labels"].items()),
-    }
+    return (
+        plugin
+        | kind_of_device
+        | {
+            *_named_entries(kind, resolved),
+            *(f"label:{key}={value}" for key, value in resources["labels"].items()),
+        }
+    )
 
 
 def _named_entries(kind: str, resolved: Mapping[str, Any]) -> Iterator[str]:

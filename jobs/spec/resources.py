@@ -9,6 +9,9 @@ from pydantic import Field
 from jobs.spec.strict import Document, Label
 
 MOST_DEVICES = 2**20
+DEVICE = "device:"
+"""What begins the need of a kind of device; the service offers each worker's own in its name."""
+
 Platform = Literal["any", "cpu", "gpu", "tpu"]
 
 
@@ -16,6 +19,7 @@ class Resources(Document):
     """Where a job may run."""
 
     platform: Platform = Field(default="any", description="The kind of accelerator.")
+    kind: Label | None = Field(default=None, description="The devices' own name, as `/v1/workers` shows it: `NVIDIA H200`.")
     devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None = Field(
         default=None, description="Devices in all; null: the product of the mesh axes."
     )

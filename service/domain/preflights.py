@@ -17,6 +17,7 @@ from jobs.ids import new_id
 from jobs.preflight import Findings, refusal
 from jobs.protocol import Claim, Failure, Level, Preflight, PreflightFinish, PreflightKept
 from jobs.spec.job import Spec
+from jobs.spec.resources import DEVICE
 from service.context import Context
 from service.db.queries import preflights as rows
 from service.domain.assignment import assignment, mesh_axes_of, storage_of
@@ -61,8 +62,8 @@ def ask(change: Change, project: str, spec: Spec, level: Level) -> str:
 
 
 def _needs(spec: Spec, level: Level) -> Sequence[str]:
-    """What a worker must offer. Shapes are the same on every worker that knows the names; a label speaks of its devices."""
-    return [need for need in spec.needs if level == "compile" or not need.startswith("label:")]
+    """What a worker must offer. Shapes are the same on every worker that knows the names; the rest speaks of its devices."""
+    return [need for need in spec.needs if level == "compile" or not need.startswith(("label:", DEVICE))]
 
 
 def levels_of(request: Claim) -> list[Level]:

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from jobs.ids import new_id
 from jobs.protocol import Assignment, Claim, Preflight, Register, Registered
+from jobs.spec.resources import DEVICE
 from service.context import Context
 from service.db.queries import attempts as attempt_rows
 from service.db.queries import workers as rows
@@ -41,7 +42,7 @@ def register_worker(register: Register, response: Response, write: Writing, cont
     bound = {"project": caller.project, "key_id": caller.key_id, "all_projects": caller.all_projects}
     worker_id = new_id("wrk")
     row = register.model_dump(exclude={"offers"}) | {"id": worker_id, "status": "active", **bound}
-    rows.add(write.connection, row, register.offers)
+    rows.add(write.connection, row, [*register.offers, f"{DEVICE}{register.device_kind}"])
     response.headers["Location"] = f"/v1/workers/{worker_id}"
     return Registered(id=worker_id, lease_seconds=context.settings.lease_seconds, probe=context.probe)
 

@@ -162,6 +162,7 @@ class Worker:
 
     api: Api
     platform: str = "cpu"
+    device_kind: str = "cpu"
     device_count: int = 8
     memory_bytes: int = 2**34
     slots: int = 1
@@ -170,8 +171,9 @@ class Worker:
     probe_token: str | None = None
 
     def __post_init__(self) -> None:
-        body = {name: getattr(self, name) for name in ("platform", "device_count", "memory_bytes", "slots", "labels", "offers")}
-        reply = self.api.post("/v1/workers", json={**body, "device_kind": "cpu", "catalog_digest": "0" * 64})
+        names = ("platform", "device_kind", "device_count", "memory_bytes", "slots", "labels", "offers")
+        body = {name: getattr(self, name) for name in names}
+        reply = self.api.post("/v1/workers", json={**body, "catalog_digest": "0" * 64})
         assert reply.status_code == 201, reply.text
         self.registered = reply.json()
         self.id: str = self.registered["id"]

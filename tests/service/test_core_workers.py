@@ -205,6 +205,7 @@ def test_an_open_axis_takes_what_the_worker_has_and_the_batch_divides_by(api: Ap
         ({"mesh": {"axes": {"chains": 4}}}, {"device_count": 2}, {"device_count": 4}, "the largest worker has 2"),
         ({"resources": {"platform": "gpu"}}, {"platform": "cpu"}, {"platform": "gpu"}, "platform gpu"),
         ({"resources": {"memory_gib": 32}}, {"memory_bytes": 2**34}, {"memory_bytes": 2**35}, "largest worker has 16.0 GiB"),
+        ({"resources": {"kind": "NVIDIA H200"}}, {}, {"device_kind": "NVIDIA H200"}, "device:NVIDIA H200"),
         ({"resources": {"labels": {"zone": "a"}}}, {}, {"offers": [*OFFERS, "label:zone=a"]}, "label:zone=a"),
         ({}, {"offers": ["models/eight_schools"]}, {}, "kernels/NUTS"),
     ],

@@ -115,7 +115,7 @@ def language() -> dict[str, Any]:
         "debug": {"disable_jit": False, "nans": False, "log_compiles": False},
         "profile": {"start_step": 10, "num_steps": 5, "memory": True},
         "init_from": {"job": "job_text", "step": 400, "what": "params"},
-        "resources": {"platform": "any", "devices": 8, "hosts": 1, "memory_gib": None, "labels": {}},
+        "resources": {"platform": "any", "kind": None, "devices": 8, "hosts": 1, "memory_gib": None, "labels": {}},
         "retries": {"max_failures": 0, "max_infra_retries": 100},
         "timeout_seconds": None,
     }

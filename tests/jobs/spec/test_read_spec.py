@@ -151,10 +151,10 @@ def test_an_open_axis_leaves_the_number_of_devices_to_the_worker():
     assert spec.resolved["mesh"]["axes"] == {"data": -1, "model": 2}
 
 
-def test_memory_and_labels_are_what_a_worker_must_offer():
-    spec = read(edited(text(), {"/resources": {"memory_gib": 1.5, "labels": {"zone": "a"}}}))
+def test_memory_kind_of_device_and_labels_are_what_a_worker_must_offer():
+    spec = read(edited(text(), {"/resources": {"memory_gib": 1.5, "kind": "NVIDIA H200", "labels": {"zone": "a"}}}))
     assert spec.memory_bytes == 3 * 2**29
-    assert "label:zone=a" in spec.needs
+    assert {"label:zone=a", "device:NVIDIA H200"} <= set(spec.needs)
 
 
 def test_a_sampler_with_x64_computes_in_it():
