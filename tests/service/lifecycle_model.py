@@ -294,7 +294,8 @@ class Lifecycle(RuleBasedStateMachine):
         mine = [job for job in self.jobs.values() if job.worker == number]
         if worker.slots == 1 and mine and not mine[0].over:
             return  # a worker with one slot asks when its slot is empty
-        self._sweep()
+        if not worker.draining:  # what gets nothing anyhow looks after nobody
+            self._sweep()
         caller = replace(local(), project=self.project)
         given = self.change(lambda change: queue.claim(change, caller, worker.id, Claim(devices=worker.devices)))
         expected = self._expected(number)
