@@ -14,7 +14,8 @@ PINS      := 'import sys; print("constraints/py311.txt" if sys.version_info < (3
 INSTALL   := -m pip install --quiet --disable-pip-version-check
 SOURCES   := jobs service worker meshyard migrations benchmarks examples tests
 # Suites with a target of their own; `make test` leaves them out.
-FAULTS    := tests/faults tests/end_to_end/test_interrupted.py $(addprefix tests/worker/test_,faults.py agent_with_service.py child_resumed.py)
+FAULTS    := tests/faults tests/end_to_end/test_interrupted.py \
+             $(patsubst %,tests/worker/test_%.py,faults seeded_faults agent_with_service child_resumed user_code)
 APART     := $(addprefix --ignore=,$(FAULTS) tests/fuzz tests/repository)
 # Files that take minutes go first, so that no core is idle while the other does the last one.
 LONGEST   := tests/end_to_end tests/worker tests/conformance tests/jobs/programs
@@ -82,8 +83,8 @@ serve: setup ## Run the service on 127.0.0.1:8642
 work: setup ## Run a worker for it (CPU_DEVICES=8 for virtual devices)
 	$(BIN)/meshyard work $(if $(CPU_DEVICES),--cpu-devices $(CPU_DEVICES))
 
-faults: setup ## Kill at N random points of each kind and compare bit for bit (N=20)
-	MESHYARD_FAULT_POINTS=$(N) $(PYTEST) -q -n $(WORKERS) --dist loadfile $(FAULTS)
+faults: setup ## Kill at N random points of each kind and compare bit for bit (N=20); break the rest on purpose
+	MESHYARD_FAULT_POINTS=$(N) $(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/faults/test_kills.py $(FAULTS)
 
 conformance: setup ## Train every model of the catalog on every mesh in every format
 	MESHYARD_CONFORMANCE=full $(PYTEST) -q -n $(WORKERS) --dist loadfile tests/conformance
