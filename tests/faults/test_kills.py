@@ -20,9 +20,10 @@ from tests import specs
 from tests.end_to_end.following import arrays, exact_metrics, kill_child, until
 
 POINTS = int(os.environ.get("MESHYARD_FAULT_POINTS", "5"))
-STEPS_BETWEEN = 150
-SPARE_KILLS = 8
-"""Room for a busy machine, on which a job gets far before it is seen that the moment to kill has come."""
+STEPS_BETWEEN = 300
+"""On a busy machine a job gets far before it is seen that the moment to kill has come."""
+
+STEPS_BESIDE = 450
 
 EVERY = 10
 
@@ -36,7 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 
 def lengthened(document: dict[str, Any], dataset: str) -> dict[str, Any]:
     """A job with room for every kill: some progress between one and the next, in warm-up and in sampling."""
-    total = STEPS_BETWEEN * (POINTS + SPARE_KILLS)
+    total = STEPS_BETWEEN * POINTS + STEPS_BESIDE
     if document["kind"] == "train":
         data = document["data"] | {"dataset": dataset}
         return document | {
