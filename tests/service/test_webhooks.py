@@ -15,7 +15,8 @@ import pytest
 
 from service.context import Context
 from service.db.engine import Database
-from service.db.queries import outbox
+from service.db.queries import clock, outbox
+from service.db.transaction import Write
 from service.domain import deliveries
 from service.domain.deliveries import GROWTH, Outcome, Parcel
 from service.domain.targets import Allowed, NotAllowed, check, judge
@@ -176,7 +177,6 @@ def test_one_message_that_fails_disables_nothing_while_others_arrive(api, contex
 
 def taken_by_hand(context: Context, api: Api, webhook: dict, attempt: int) -> Parcel:
     """A message that somebody else is at, so that no courier takes it."""
-    from service.db.queries import clock
     from service.db.tables import webhook_deliveries as table
 
     with context.database.write() as connection:
@@ -226,6 +226,19 @@ def test_a_hanging_target_holds_up_nobody_else(start, receiver):
         until(api, webhook, "delivered", 40)
         assert len(hanging.received) == deliveries.AT_ONCE_EACH
         hanging.released.set()
+
+
+def test_no_more_messages_are_taken_than_asked_for_however_the_database_joins(api, context, receiver, database_kind):
+    webhook = add(api, receiver, events=["webhook.test"])
+    with Write(context.database) as write:
+        if database_kind == "postgresql":
+            for plan in ("hashjoin", "mergejoin", "material", "hashagg", "sort"):
+                write.connection.exec_driver_sql(f"SET LOCAL enable_{plan} = off")
+        for number in range(12):
+            message = outbox.Message(f"evt_{number:032x}", "webhook.test", clock.now(write.connection) - 1, {})
+            outbox.address(write.connection, [webhook["id"]], message)
+        assert len(outbox.take(write.connection, webhook["id"], 4, 1_000_000)) == 4
+        assert len(outbox.take(write.connection, webhook["id"], 3, 1_000_000)) == 3
 
 
 def test_a_target_that_takes_too_long_is_given_up_and_tried_again(start, receiver):

@@ -77,8 +77,11 @@ def take(connection: Connection, webhook_id: str, limit: int, lease_us: int) -> 
         .order_by(deliveries.c.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        # Chosen once: joined as a plain subquery it may be run for every row, each time passing over what it has locked so far.
+        .cte("chosen")
+        .prefix_with("MATERIALIZED")
     )
-    statement = update(deliveries).where(deliveries.c.id.in_(chosen), deliveries.c.status == PENDING)
+    statement = update(deliveries).where(deliveries.c.id.in_(select(chosen.c.id)), deliveries.c.status == PENDING)
     statement = statement.values(next_at=now_us() + lease_us, attempts=deliveries.c.attempts + 1)
     return list(connection.execute(statement.returning(*deliveries.c)).all())
 
