@@ -14,7 +14,7 @@ import numpy as np
 from jobs.errors import InfraFault
 from jobs.programs.ensemble import TRIAL
 from jobs.programs.outputs import Outputs
-from jobs.programs.program import Block, Measurement, Program, State
+from jobs.programs.program import Block, Concluding, Measurement, Program, State
 from worker import checkpoint
 from worker.checkpoint import Saver
 from worker.compilations import Compilations
@@ -80,6 +80,10 @@ class Run:
         while True:
             whole = self._evaluate(state)
             done = "completed" if state.step >= program.total else program.stops(state.step, self._outputs)
+            if done and isinstance(program, Concluding):
+                self._settle(0)
+                talk.enter("finalizing", state.step)
+                program.conclude(state, self._outputs)
             if self._should_save(state.step, done=bool(done)):
                 self._save(state, must=bool(done) or talk.command is not None)
             self._mind_failures(state)

@@ -53,6 +53,11 @@ class Outputs:
             np.savez(file, allow_pickle=False, **arrays)
         self._finish(part, name)
 
+    def keep_last_draws(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep the draws that belong to the state after `step`: what was drawn for an earlier state is no part of it."""
+        self._names = [name for name in self._names if not name.startswith(f"{self._own}/")]
+        self.keep_draws(step, arrays)
+
     def measure(self, step: int, values: Mapping[str, Any], *, evaluated: bool = False) -> None:
         """Record numbers measured at a step. Those that are not finite are left out: JSON has no word for them.
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -187,6 +187,15 @@ class Program(Protocol):
 
     def result(self, state: State, outputs: Outputs, stopped_by: str) -> tuple[dict[str, Any], list[str]]:
         """The job's result, and the artifacts written into the folder of outputs for it."""
+        ...
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """A program that puts something out for the state it ends with, which is to be saved with that state."""
+
+    def conclude(self, state: State, outputs: Outputs) -> None:
+        """Put it out, unless it is there already."""
         ...
 
 

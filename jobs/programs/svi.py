@@ -8,7 +8,6 @@ Source: Hoffman, Blei, Wang and Paisley (2013), JMLR 14; Kucukelbir, Tran, Ranga
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,18 +174,18 @@ class SviProgram:
             "metric": "train/loss" if self.spec["eval_every"] is None else "eval/loss",
             "mode": "min",
         }
-        scratch = Outputs(outputs.folder / "drawn")
-        scratch.keep_draws(state.step, self.draws(state))
+        self.conclude(state, outputs)
         replay = posterior.Replay.of(self.looked.model, self.data)
-        sampled, artifacts = posterior.result(scratch, self.data, self.spec, stopped_by, replay)
-        for name in artifacts:
-            (outputs.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(scratch.folder / name, outputs.folder / name)
-        shutil.rmtree(scratch.folder)
+        sampled, artifacts = posterior.result(outputs, self.data, self.spec, stopped_by, replay)
         final = {"step": state.step, **outputs.at(state.step)}
         # The draws are independent: what is said of chains says nothing of them.
         sampled["warnings"] = [each for each in sampled["warnings"] if each["code"] not in OF_CHAINS]
         return sampled | {"final": final, "best": outputs.best(keep["metric"], keep["mode"])}, artifacts
+
+    def conclude(self, state: State, outputs: Outputs) -> None:
+        """Draw from the guide: what predicts needs the draws, and neither the guide nor the data that it was fitted to."""
+        if outputs.blocks() != [state.step]:
+            outputs.keep_last_draws(state.step, self.draws(state))
 
     def draws(self, state: State) -> dict[str, np.ndarray]:
         """Draws from the guide: (1, draws, …) by site."""

@@ -65,12 +65,14 @@ class CheckpointFacts:
         job_id, step: which one.
         resolved_spec: of the job that saved it.
         paths: of its parameters and of the statistics beside them.
+        holds_draws: whether draws from this very state lie with it.
     """
 
     job_id: str
     step: int
     resolved_spec: dict[str, Any]
     paths: tuple[str, ...] = ()
+    holds_draws: bool = False
 
 
 FindCheckpoint = Callable[[str, int | Literal["best"] | None], CheckpointFacts | None]

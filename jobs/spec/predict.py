@@ -25,8 +25,14 @@ from jobs.spec.origin import CheckpointFacts, FindCheckpoint
 from jobs.spec.pointers import join, nearest
 from jobs.spec.strict import Document, Name, as_list, as_object
 
-SOURCES = ("mcmc",)
+SOURCES = ("mcmc", "svi")
 """Kinds of jobs that put draws out."""
+
+NOT_YET = {
+    "mcmc": "it is still in its warm-up; wait for its first block",
+    "svi": "they are drawn from its guide when it has finished; wait for that",
+}
+"""Why a job has no draws, by its kind."""
 
 OBSERVED = "y"
 """The argument that every model of the catalog observes, and that new data need not have."""
@@ -44,7 +50,10 @@ MOST_THINNING = 10**9
 class PosteriorSource(Document):
     """Whose draws are used."""
 
-    job: Name = Field(description="A sampling job: its draws up to its newest checkpoint, fixed when this job is submitted.")
+    job: Name = Field(
+        description="A job of kind mcmc, whose draws up to its newest checkpoint are used, or a finished one of kind svi, "
+        "with the draws from its guide. Fixed when this job is submitted."
+    )
     thinning: Annotated[int, Field(ge=1, le=MOST_THINNING)] = Field(default=1, description="Use every so manyth draw.")
 
 
@@ -65,31 +74,24 @@ def find_posterior(source: PosteriorSource, find: FindCheckpoint) -> tuple[Check
         return None, [Issue("/posterior/job", "not_found", detail)]
     kind, model = found.resolved_spec.get("kind"), found.resolved_spec.get("model", {}).get("type")
     if kind not in SOURCES:
-        return None, [
-            Issue("/posterior/job", "incompatible", f"is no sampling job and has no draws; name one of kind mcmc{_instead(kind)}")
-        ]
+        return None, [Issue("/posterior/job", "incompatible", "has no draws; name a job of kind mcmc or svi")]
     if model in CONDITIONED:
         detail = f"samples a {model}, whose predictions hang on the data that it was fitted to: write them into the model as a site"
         return None, [Issue("/posterior/job", "unsupported", detail)]
     drawn = draws_of(found)
     if drawn < 1:
-        return None, [
-            Issue("/posterior/job", "not_found", "has no draws yet: it is still in its warm-up; wait for its first block")
-        ]
+        return None, [Issue("/posterior/job", "not_found", f"has no draws yet: {NOT_YET[kind]}")]
     if drawn < source.thinning:
         detail = f"must be at most {drawn}, the draws of each chain: otherwise nothing is left"
         return None, [Issue("/posterior/thinning", "out_of_range", detail)]
     return found, []
 
 
-def _instead(kind: Any) -> str:
-    """What to do with a guide, whose job keeps its parameters and no draws in blocks."""
-    return ": it can start from this guide with init_from" if kind == "svi" else ""
-
-
 def draws_of(found: CheckpointFacts) -> int:
-    """Draws of each chain that belong to a checkpoint."""
+    """Draws of each chain that belong to a checkpoint; a guide is drawn from when it has been fitted."""
     spec = found.resolved_spec
+    if spec["kind"] == "svi":
+        return spec["num_samples"] if found.holds_draws else 0
     return max(0, found.step - spec["num_warmup"]) // spec["thinning"]
 
 

@@ -117,7 +117,7 @@ def _predict(parts: Mapping[str, Any], _given: frozenset[str]) -> Resolved:
         "reparam": found.resolved_spec.get("reparam"),
         "precision": found.resolved_spec["precision"],
         "posterior": {"job": found.job_id, "step": found.step, "thinning": thinning, "args": _names_of(found)},
-        "num_chains": found.resolved_spec["num_chains"],
+        "num_chains": found.resolved_spec.get("num_chains", 1),
         "num_samples": draws,
         "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
         "checkpoint": checkpoint.model_dump() | {"every_draws": min(checkpoint.every_draws, draws)},

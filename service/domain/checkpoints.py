@@ -24,6 +24,8 @@ FALLBACK_METRIC = "eval/loss"
 LATEST, BEST = "latest", "best"
 PARAMETERS = ("params", "batch_stats")
 LARGEST_STEP = 2**53
+DRAWS = "draws"
+"""The folder of a run's draws among what it has put out: a file for each block, named by the step at which it ends."""
 
 
 class Checkpoint(BaseModel):
@@ -143,7 +145,7 @@ def resume_point(connection: Connection, job: Row[Any]) -> Resume | None:
 
 def _resume(row: Row[Any], what: Literal["all", "params", "draws"]) -> Resume:
     kept: list[dict[str, Any]] = row.manifest["outputs"]
-    outputs = {"all": kept, "params": [], "draws": [file for file in kept if file["path"].startswith("draws/")]}[what]
+    outputs = {"all": kept, "params": [], "draws": [file for file in kept if file["path"].startswith(f"{DRAWS}/")]}[what]
     return Resume(
         job_id=row.job_id,
         step=row.step,
@@ -165,6 +167,11 @@ def parameter_paths(row: Row[Any]) -> tuple[str, ...]:
     folders = {file["path"].split("/")[1] for file in row.manifest["files"] if file["path"].startswith("state/")}
     found = (folder.partition(".") for folder in folders)
     return tuple(sorted(path for section, _, path in found if section in PARAMETERS and path))
+
+
+def holds_draws(row: Row[Any]) -> bool:
+    """Whether draws from the very state of a checkpoint are among what had been put out by then."""
+    return any(file["path"] == f"{DRAWS}/{row.step:012d}.npz" for file in row.manifest["outputs"])
 
 
 def forget_corrupt(write: Write, context: Context, job_id: str, step: int) -> bool:

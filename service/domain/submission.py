@@ -23,7 +23,7 @@ from service.context import Context
 from service.db.queries import checkpoints, jobs, shares
 from service.domain import code, datasets, fairness, idempotency, tables, uris
 from service.domain.access import usage
-from service.domain.checkpoints import best_step, parameter_paths
+from service.domain.checkpoints import best_step, holds_draws, parameter_paths
 from service.domain.errors import Conflict, IllegalTransition, Invalid, QuotaExceeded
 from service.domain.idempotency import Answer, Ticket
 from service.domain.job_object import describe_one
@@ -95,7 +95,7 @@ def _checkpoint_finder(connection: Connection, project: str) -> FindCheckpoint:
         if step == "best" and at is None:
             return None
         row = checkpoints.newest(connection, job_id) if at is None else checkpoints.get(connection, job_id, at)
-        return None if row is None else CheckpointFacts(job_id, row.step, job.resolved_spec, parameter_paths(row))
+        return None if row is None else CheckpointFacts(job_id, row.step, job.resolved_spec, parameter_paths(row), holds_draws(row))
 
     return find
 

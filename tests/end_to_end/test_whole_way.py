@@ -11,7 +11,7 @@ import xarray as xr
 from safetensors.numpy import load_file
 
 import meshyard
-from meshyard import Client
+from meshyard import Client, cli
 from meshyard.local import LocalStack, Running
 from tests import specs
 from tests.end_to_end.following import arrays, until, until_step
@@ -73,13 +73,27 @@ def test_a_sampling_job_leaves_a_posterior(client: Client, sampled: str, tmp_pat
     assert Path(client.artifacts.download(sampled, "posterior.nc", to=tmp_path)).stat().st_size > 0
 
 
-def test_a_guide_is_fitted_and_starts_a_sampler(client: Client, worker: Running) -> None:
+def predicted(stack: LocalStack, job: str, folder: Path, to: str) -> Path:
+    """A file of predictions for the eight schools, from the command line."""
+    rows = folder / "schools.csv"
+    rows.write_text("\n".join(["sigma", *map(str, specs.SCHOOLS["sigma"])]) + "\n")
+    assert cli.run(["predict", job, str(rows), "--to", str(folder / to), "--server", stack.server]) == 0
+    return folder / to
+
+
+def test_a_guide_is_fitted_and_predicts_and_starts(
+    stack: LocalStack, client: Client, worker: Running, tmp_path: Path
+) -> None:
     fitted = client.jobs.wait(client.jobs.submit(specs.fitted()))
     series = {each.name for each in client.jobs.metrics(fitted).series}
     assert {"train/loss", "elbo", "eval/loss", "eval/elbo"} <= series
     result = client.jobs.result(fitted).to_dict()
     assert set(result["summary"]) == {"mu", "tau", *(f"theta[{i}]" for i in range(8))}
     assert "posterior.nc" in [file.path for file in client.artifacts.list(fitted)]
+    again = predicted(stack, fitted.id, tmp_path, "predicted.json")
+    summary = json.loads(again.read_text())["summary"]
+    for name in (f"theta[{i}]" for i in range(8)):
+        assert summary[name]["mean"] == pytest.approx(result["summary"][name]["mean"], rel=1e-4)
     kernel = {"type": "NUTS", "inverse_mass_matrix": "init_from"}
     document = specs.schools(kernel=kernel, init_from={"job": fitted.id}, num_warmup=20, num_samples=40)
     started = client.jobs.wait(client.jobs.submit(document))
@@ -103,14 +117,18 @@ def test_a_sampler_made_longer_has_the_draws_of_one_that_was_longer(client: Clie
     assert all(np.array_equal(one[name].to_numpy(), other[name].to_numpy()) for name in other.data_vars)
 
 
-def test_a_posterior_predicts_without_being_sampled_again(client: Client, sampled: str, tmp_path: Path) -> None:
-    document = {"kind": "predict", "posterior": {"job": sampled}, "data": {"inline": {"sigma": specs.SCHOOLS["sigma"]}}}
-    job = client.jobs.wait(client.jobs.submit(document))
-    assert (job.status, job.error) == ("succeeded", None)
-    result = client.jobs.result(job)
-    assert {f"y[{at}]" for at in range(8)} <= result.summary.keys()
+def test_a_posterior_predicts_without_being_sampled_again(
+    stack: LocalStack, client: Client, sampled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = predicted(stack, sampled, tmp_path, "predicted.csv").read_text().splitlines()
+    assert table[0].startswith("name,mean,sd,q05")
+    assert {f"y[{at}]" for at in range(8)} <= {line.partition(",")[0] for line in table}
+    capsys.readouterr()
+    assert cli.run(["predict", sampled, str(tmp_path / "schools.csv"), "--server", stack.server]) == 0
+    assert "y[7]" in capsys.readouterr().out
+    file = predicted(stack, sampled, tmp_path, "predicted.nc")
     drawn = xr.open_datatree(client.artifacts.download(sampled, "posterior.nc", tmp_path), engine="h5netcdf")["posterior"]
-    made = xr.open_datatree(client.artifacts.download(job, "predictions.nc", tmp_path), engine="h5netcdf")["predictions"]
+    made = xr.open_datatree(file, engine="h5netcdf")["predictions"]
     assert np.allclose(made["theta"], drawn["theta"], rtol=1e-4, atol=1e-4)
     spread = (made["y"] - drawn["theta"].to_numpy()) / np.asarray(specs.SCHOOLS["sigma"])
     assert float(np.std(spread.to_numpy())) == pytest.approx(1.0, abs=0.05)

@@ -32,14 +32,16 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "training on eight devices": (specs.on_mesh(specs.transformer(), "fsdp_tp", data=4, model=2), 8),
     "sampling on one device": (specs.schools(), 1),
     "sampling on four devices": (specs.on_mesh(specs.schools(), chains=4), 4),
+    "sampling with an ensemble": (specs.schools(kernel={"type": "AIES"}, num_chains=24), 1),
+    "fitting a guide": (specs.fitted(), 1),
 }
 
 
 def lengthened(document: dict[str, Any], dataset: str) -> dict[str, Any]:
     """A job with room for every kill: some progress between one and the next, in warm-up and in sampling."""
     total = STEPS_BETWEEN * POINTS + STEPS_BESIDE
-    if document["kind"] == "train":
-        data = document["data"] | {"dataset": dataset}
+    if document["kind"] != "mcmc":
+        data = document["data"] | ({"dataset": dataset} if document["kind"] == "train" else {})
         return document | {
             "data": data,
             "steps": total,

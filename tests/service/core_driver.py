@@ -112,8 +112,16 @@ def training(**changes: Any) -> dict[str, Any]:
 
 OFFERS = [
     *("models/eight_schools", "models/linear_regression", "models/mlp", "models/transformer", "models/cnn", "kernels/NUTS"),
-    *("kernels/HMC", "losses/squared_error", "losses/next_token", "optimizers/sgd", "optimizers/adam", "optimizers/adamw"),
-    *("datasets/eight_schools", "datasets/spirals", "datasets/line", "distributions/Normal"),
+    *(
+        "kernels/HMC",
+        "losses/squared_error",
+        "losses/next_token",
+        "losses/Trace_ELBO",
+        "optimizers/sgd",
+        "optimizers/adam",
+        "optimizers/adamw",
+    ),
+    *("datasets/eight_schools", "datasets/spirals", "datasets/line", "distributions/Normal", "guides/AutoNormal"),
 ]
 
 

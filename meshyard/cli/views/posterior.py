@@ -51,10 +51,11 @@ def flags(row: Mapping[str, float | None]) -> set[str]:
 
 
 def _posterior(summary: Mapping[str, Mapping[str, float | None]]) -> RenderableType:
-    table = grid("PARAMETER", *(f">{column.upper()}" for column in COLUMNS))
+    columns = [column for column in COLUMNS if any(column in row for row in summary.values())]
+    table = grid("PARAMETER", *(f">{column.upper()}" for column in columns))
     for name, row in summary.items():
         bad = flags(row)
-        table.add_row(Text(name), *(_cell(column, row.get(column), column in bad) for column in COLUMNS))
+        table.add_row(Text(name), *(_cell(column, row.get(column), column in bad) for column in columns))
     return table
 
 

@@ -16,6 +16,7 @@ from jobs.programs.mcmc import McmcProgram
 from jobs.programs.outputs import DRAWS, PREDICTIONS, Outputs
 from jobs.programs.predict import PredictProgram
 from jobs.programs.program import State
+from jobs.programs.svi import SviProgram
 from jobs.spec.job import read_spec
 from jobs.spec.origin import CheckpointFacts
 from tests import specs
@@ -64,6 +65,32 @@ def run(program: PredictProgram, outputs: Outputs, state: State | None = None, b
         state, _ = running.advance(program, state, 1, outputs)
         blocks -= 1
     return state
+
+
+def test_a_guide_predicts_from_what_was_drawn_of_it_at_its_end(tmp_path: Path) -> None:
+    adam = {"type": "adam", "learning_rate": 0.02}
+    line = {"model": {"type": "linear_regression"}, "data": {"builtin": "line"}}
+    fitted = running.build(specs.fitted(**line, steps=1500, num_samples=DRAWN, optimizer=adam))
+    assert isinstance(fitted, SviProgram)
+    state, outputs = running.start(fitted), Outputs(tmp_path)
+    outputs.keep_draws(1, {"alpha": np.zeros((1, 5))})  # of a shorter run that this one goes on from
+    while state.step < fitted.total:
+        state, _ = fitted.advance(state)
+    fitted.conclude(state, outputs)
+    fitted.conclude(state, outputs)
+    assert outputs.names(state.step) == [f"draws/{state.step:012d}.npz"]
+    (tmp_path / "draws/000000000001.npz").unlink()  # no checkpoint names it, so that nobody is handed it
+    found = CheckpointFacts("job_source", state.step, fitted.spec, holds_draws=True)
+    program = predicting(resolved(found, {"inline": NEW, "args": {"x": "x"}}), tmp_path)
+    made = Outputs(tmp_path, 0, PREDICTIONS)
+    told, _ = program.result(run(program, made), made, "completed")
+    drawn = outputs.draws()
+    means = drawn["alpha"][0][:, None] + drawn["beta"][0] * np.asarray(NEW["x"])
+    assert means.shape == (DRAWN, 3)
+    for at in range(3):
+        row = told["summary"][f"y[{at}]"]
+        spread = np.hypot(means[:, at].std(), drawn["sigma"].max())
+        assert row["mean"] == pytest.approx(means[:, at].mean(), abs=4 * spread / np.sqrt(DRAWN))
 
 
 def test_a_regression_predicts_new_rows(tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ GROUPS = {
 PROCESS = LINE | {"model": {"type": "gaussian_process_regression"}}
 SOURCES = {"line": (LINE, 300), "schools": (schools(), 2000), "text": (text(), 10), "warm": (LINE, 90), "groups": (GROUPS, 2000)}
 SOURCES["process"] = (PROCESS, 300)
-SOURCES["guide"] = (fitted(), 300)
+SOURCES["guide"] = SOURCES["unfinished"] = (fitted(), 300)
 
 
 def find(job: str, _step: int | Literal["best"] | None) -> CheckpointFacts | None:
     if job not in SOURCES:
         return None
     document, step = SOURCES[job]
-    return CheckpointFacts(job, step, read_spec(document, DATASETS.get, lambda *_: None).resolved)
+    return CheckpointFacts(job, step, read_spec(document, DATASETS.get, lambda *_: None).resolved, holds_draws=job == "guide")
 
 
 def read(**changes: Any) -> Spec:
@@ -104,8 +104,12 @@ def test_what_is_wrong_is_told_where_it_is(changes: dict[str, Any], issues: list
     assert faults(**changes) == issues
 
 
-def test_a_guide_is_no_source_and_the_way_around_is_told() -> None:
+def test_draws_from_a_guide_are_one_chain_and_there_when_it_is_fitted() -> None:
+    sigma = {"inline": {"sigma": [15, 10, 16, 11, 9, 11, 10, 18]}}
+    resolved = read(posterior={"job": "guide", "thinning": 3}, data=sigma).resolved
+    draws = SOURCES["guide"][0].get("num_samples", 1000)
+    assert (resolved["num_chains"], resolved["num_samples"]) == (1, draws // 3)
     with pytest.raises(SpecInvalid) as refused:
-        read(posterior={"job": "guide"})
-    assert [(issue.pointer, issue.code) for issue in refused.value.issues] == [("/posterior/job", "incompatible")]
-    assert "it can start from this guide with init_from" in refused.value.issues[0].detail
+        read(posterior={"job": "unfinished"}, data=sigma)
+    assert [(issue.pointer, issue.code) for issue in refused.value.issues] == [("/posterior/job", "not_found")]
+    assert "when it has finished" in refused.value.issues[0].detail
