@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,36 @@ def test_a_posterior_predicts_without_being_sampled_again(
     assert np.allclose(made["theta"], drawn["theta"], rtol=1e-4, atol=1e-4)
     spread = (made["y"] - drawn["theta"].to_numpy()) / np.asarray(specs.SCHOOLS["sigma"])
     assert float(np.std(spread.to_numpy())) == pytest.approx(1.0, abs=0.05)
+
+
+PLUGIN = """
+from flax import nnx
+
+
+class Net(nnx.Module):
+    def __init__(self, width, *, rngs):
+        self.first = nnx.Linear(2, width, rngs=rngs)
+        self.last = nnx.Linear(width, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(nnx.relu(self.first(x)))
+"""
+
+
+def test_a_model_that_an_operator_installed_waits_for_a_worker_that_has_it(
+    stack: LocalStack, client: Client, worker: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "operators_net.py").write_text(PLUGIN)
+    info = tmp_path / "operators_net-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: operators_net\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[meshyard.models]\noperators-net = operators_net:Net\n")
+    job = client.jobs.submit(specs.spirals(model={"type": "plugin", "name": "operators-net", "config": {"width": 8}}))
+    until(lambda: "plugin:operators-net" in (client.jobs.get(job).reason or ""), "the job says what it waits for")
+    found = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    stack.start_worker(PYTHONPATH=found)
+    assert client.jobs.wait(job).status == "succeeded"
+    assert client.jobs.result(job).final["train/loss"] < 2.0
 
 
 def test_training_made_longer_ends_with_the_bits_of_one_that_was_longer(client: Client, dataset: str, trained: str) -> None:
