@@ -14,7 +14,7 @@ from service.db.queries import attempts, claims, clock, jobs, workers
 from service.db.queries import preflights as preflight_rows
 from service.db.queries.claims import Prospect
 from service.db.transaction import Read
-from service.domain import checkpoints, preflights, scheduling
+from service.domain import checkpoints, preflights, room, scheduling
 from service.domain.assignment import assignment, first_step, mesh_axes_of, storage_of
 from service.domain.attempts import held
 from service.domain.callers import Caller
@@ -60,12 +60,16 @@ def prospect(read: Read, context: Context, caller: Caller, worker_id: str, reque
         return Prospect.WORTH_A_CLAIM
     if not claims.any_queued(read.connection):
         return Prospect.NOT_NOW if preflight_rows.any_waiting(read.connection) else Prospect.NOTHING
+    if room.is_low(context):
+        return Prospect.NOT_NOW
     takes = "attempt" in request.takes and scheduling.would_take(read, row, request.devices, clock.now(read.connection))
     return Prospect.WORTH_A_CLAIM if takes else Prospect.NOT_NOW
 
 
 def claim(change: Change, caller: Caller, worker_id: str, request: Claim) -> Assignment | Preflight | None:
     """Take a validation that waits, else the best queued job that the worker can run; None if there is nothing, or it is draining.
+
+    No job begins where there is little room for what it will write: those that run may need it.
 
     Raises:
         NotFound: the caller has no such worker.
@@ -77,7 +81,7 @@ def claim(change: Change, caller: Caller, worker_id: str, request: Claim) -> Ass
         return None
     sweep(change)
     asked = preflights.take(change, row, request)
-    if asked is not None or "attempt" not in request.takes:
+    if asked is not None or "attempt" not in request.takes or room.is_low(change.context):
         return asked
     while (taken := scheduling.take(change, row, request.devices)) is not None:
         try:

@@ -11,14 +11,19 @@ from service.domain.errors import StorageFull, TooManyStreams
 SECONDS_TO_COME_BACK = 30.0
 
 
+def is_low(context: Context) -> bool:
+    """Whether there is less room than the operator wants to stay free."""
+    free = context.store.free_bytes()
+    return free is not None and free < context.settings.min_free_bytes
+
+
 def require_room(context: Context) -> None:
     """See that bytes can be taken in. What is being written already keeps the room that is left.
 
     Raises:
         StorageFull: there is less than the operator wants to stay free.
     """
-    free = context.store.free_bytes()
-    if free is not None and free < context.settings.min_free_bytes:
+    if is_low(context):
         raise StorageFull("There is too little room left where artifacts lie. Delete jobs or datasets, or try again later.")
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Row
 
 from service.context import Context
 from service.db.queries import clock, jobs, reservations, workers
-from service.domain import fairness
+from service.domain import fairness, room
 from service.domain.fairness import Budget
 from service.domain.instants import Instant, microseconds, wire
 
@@ -67,10 +67,11 @@ class Wants:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the job's project may take still, and how many devices it may hold at all."""
+    """What the job's project may take still, how many devices it may hold at all, and whether there is no room for any job."""
 
     budget: Budget = field(default_factory=Budget)
     max_devices: int | None = None
+    full: bool = False
 
 
 NO_LIMITS = Limits()
@@ -90,7 +91,7 @@ def reasons_for(connection: Connection, context: Context, project: str, rows: Se
     there = _workers(connection, project, gone_before(context, now), set[str]().union(*needs.values()))
     share = fairness.shares_of(connection, [project])[0]
     budget = fairness.budget(connection, share, now)
-    limits = Limits(budget, share.row.max_devices if share.row is not None else None)
+    limits = Limits(budget, share.row.max_devices if share.row is not None else None, room.is_low(context))
     return {row.id: reason_for(wants_of(row, needs[row.id]), there, now, limits) for row in rows}
 
 
@@ -123,7 +124,7 @@ def reason_for(wants: Wants, workers: Sequence[Worker], now: int, limits: Limits
     if not suited:
         message, hint = _nobody(wants, workers)
         return StatusReason(code="NoMatchingWorker", message=message, hint=hint, since=since)
-    held_back = _by_quota(wants, limits)
+    held_back = _by_limits(wants, limits)
     if held_back is not None:
         return held_back
     if all(worker.free_devices < wants.devices or worker.kept_for not in (None, wants.job_id) for worker in suited):
@@ -138,8 +139,8 @@ def reason_for(wants: Wants, workers: Sequence[Worker], now: int, limits: Limits
     return StatusReason(code="WaitingForCapacity", message="A worker is free and about to claim.", hint=None, since=since)
 
 
-def _by_quota(wants: Wants, limits: Limits) -> StatusReason | None:
-    """The reason of a job that its project's quotas hold back."""
+def _by_limits(wants: Wants, limits: Limits) -> StatusReason | None:
+    """The reason of a job that its project's quotas hold back, or the room that is left for what jobs write."""
     since, budget = wire(wants.queued_at), limits.budget
     if limits.max_devices is not None and wants.devices > limits.max_devices:
         message = f"The job needs {wants.devices} devices; the project may hold {limits.max_devices}."
@@ -151,6 +152,9 @@ def _by_quota(wants: Wants, limits: Limits) -> StatusReason | None:
     if budget.within(wants.devices) < wants.devices:
         message = f"The job needs {wants.devices} devices; the project may take {budget.devices} more now."
         return StatusReason(code="WaitingForQuota", message=message, hint=fairness.ENDS, since=since)
+    if limits.full:
+        message, hint = "There is too little room left where artifacts lie, and no job begins.", "Delete jobs or datasets."
+        return StatusReason(code="WaitingForCapacity", message=message, hint=hint, since=since)
     return None
 
 

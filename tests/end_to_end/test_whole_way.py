@@ -82,9 +82,7 @@ def predicted(stack: LocalStack, job: str, folder: Path, to: str) -> Path:
     return folder / to
 
 
-def test_a_guide_is_fitted_and_predicts_and_starts(
-    stack: LocalStack, client: Client, worker: Running, tmp_path: Path
-) -> None:
+def test_a_guide_is_fitted_and_predicts_and_starts(stack: LocalStack, client: Client, worker: Running, tmp_path: Path) -> None:
     fitted = client.jobs.wait(client.jobs.submit(specs.fitted()))
     series = {each.name for each in client.jobs.metrics(fitted).series}
     assert {"train/loss", "elbo", "eval/loss", "eval/elbo"} <= series

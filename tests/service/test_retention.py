@@ -301,13 +301,16 @@ def test_the_folder_of_an_attempt_that_left_nothing_goes_whole_and_a_missing_one
 # No room.
 
 
-def test_uploads_are_refused_while_there_is_no_room_and_taken_when_there_is(start, api):
-    with start(min_free_bytes=2**62, code="on") as full:
+def test_nothing_comes_in_or_begins_while_there_is_no_room(start, api, monkeypatch):
+    with start(code="on") as full:
+        full.submit()
+        worker = full.worker()
+        attempt = worker.claim()
+        store = context_of(full).store
+        monkeypatch.setattr(store, "free_bytes", lambda: 2**20)
         for path in ("/v1/datasets?format=text", "/v1/code?name=m"):
             problem = assert_problem(full.post(path, content=b"words"), 507)
             assert problem["code"] == "insufficient_storage"
-        full.submit()
-        attempt = full.worker().claim()
         put = {"content": b"x", "headers": {"X-Meshyard-Fence": "1", "X-Content-SHA256": "0" * 64}}
         reply = full.request("PUT", f"/v1/attempts/{attempt.id}/files/outputs/x", **put)
         assert_problem(reply, 507)
@@ -315,6 +318,12 @@ def test_uploads_are_refused_while_there_is_no_room_and_taken_when_there_is(star
         assert attempt.beat(1).status_code == 200  # what runs goes on
         figures = full.get("/metrics").text
         assert "meshyard_storage_low 1.0" in figures
+        waiting = full.submit()
+        assert worker.ask().status_code == 204
+        assert "too little room" in full.job(waiting["id"])["status_reason"]["message"]
+        assert attempt.finish("succeeded", 100, result={}).status_code == 200
+        monkeypatch.undo()
+        assert worker.claim().job_id == waiting["id"]
     assert api.post("/v1/datasets?format=text", content=b"words").status_code == 201
     assert "meshyard_storage_low 0.0" in api.get("/metrics").text
 
