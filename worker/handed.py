@@ -18,7 +18,7 @@ def beside(start: Message) -> Beside:
     files = {role: DataFile(Path(paths[role]), file["format"], file["sha256"]) for role, file in assignment["beside"].items()}
     sha256 = assignment["dataset"]["sha256"] if assignment["dataset"] else ""
     draws = Path(start["outputs"]) if start["resume"] and predicts(start) else None
-    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]), draws)
+    return Beside(sha256, files.get("tokenizer"), files.get("eval"), Path(start["encoded"]), draws, files.get("fitted"))
 
 
 def predicts(start: Message) -> bool:

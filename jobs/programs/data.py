@@ -51,6 +51,7 @@ class Beside:
         evaluation: data to evaluate on.
         encoded: folder in which texts are kept as tokens; None to keep none.
         draws: folder of outputs in which the draws of another job lie; None where there are none.
+        fitted: the data that another job's model was fitted to.
     """
 
     sha256: str = ""
@@ -58,6 +59,7 @@ class Beside:
     evaluation: DataFile | None = None
     encoded: Path | None = None
     draws: Path | None = None
+    fitted: DataFile | None = None
 
 
 ALONE = Beside()

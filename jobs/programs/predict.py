@@ -31,6 +31,7 @@ BLOCK_NUMBERS = 2**24
 """Numbers that a block puts out at most: 64 MiB."""
 
 ANY_STEP = 2**62
+FITTED = "fitted_"
 
 
 class PredictProgram:
@@ -53,7 +54,7 @@ class PredictProgram:
         self.total: int = spec["num_samples"]
         self.chains: int = spec["num_chains"]
         self._draws = Blocks(Outputs(beside.draws, ANY_STEP)) if beside.draws is not None else None
-        self.data = self._load(path, form)
+        self.data = self._load(path, form) | self._fitted(beside.fitted)
         self.replay = self._look()
         self._batches = Batches(self._told, PREDICTIVE_STREAM, spec["seed"], self.replay.latent)
         numbers = self.chains * sum(int(np.prod(each.shape, dtype=np.int64)) for each in self._batches.forms.values())
@@ -175,6 +176,17 @@ class PredictProgram:
             rows = len(next(iter(arrays.values())))
             return arrays | {OBSERVED: jnp.zeros(rows)}
         return arrays
+
+    def _fitted(self, file: datasets.DataFile | None) -> dict[str, Any]:
+        """What the model was fitted to, where predictions hang on it: its arguments again, as `fitted_x` and so on."""
+        fitted = self.spec["data"].get("fitted")
+        if fitted is None:
+            return {}
+        if fitted["dataset"] is not None and file is None:
+            raise UserFault("dataset_invalid", "the data that the model was fitted to is gone", "/posterior/job")
+        where = (file.path, file.form) if file is not None else (None, None)
+        arrays = posteriors.observed(self.spec | {"data": fitted}, *where)
+        return {FITTED + name: array for name, array in arrays.items()}
 
     def _look(self) -> Replay:
         model = posteriors.build_model(self.spec["model"])

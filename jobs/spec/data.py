@@ -226,14 +226,14 @@ def find_evaluation(data: TrainData, find_dataset: FindDataset) -> tuple[Dataset
 
 def datasets_beside(data: Mapping[str, Any]) -> dict[str, str]:
     """The uploaded files that a resolved `data` section names beside the data itself: their ids by what they are for."""
-    tokenizer = as_object(data.get("tokenizer"))
-    named = {"tokenizer": tokenizer["dataset"] if tokenizer is not None else None, "eval": data.get("eval_dataset")}
+    named = {role: data[role]["dataset"] for role in ("tokenizer", "fitted") if as_object(data.get(role)) is not None}
+    named["eval"] = data.get("eval_dataset")
     return {role: dataset_id for role, dataset_id in named.items() if dataset_id is not None}
 
 
 def pointer_of(role: str) -> str:
     """Where a job names the file that it reads for this."""
-    return {"tokenizer": "/data/tokenizer/dataset", "eval": "/data/eval_dataset"}.get(role, "/data")
+    return {"tokenizer": "/data/tokenizer/dataset", "eval": "/data/eval_dataset", "fitted": "/posterior/job"}.get(role, "/data")
 
 
 def part_sizes(length: int, eval_fraction: float) -> tuple[int, int]:

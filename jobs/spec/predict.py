@@ -41,8 +41,11 @@ WORD = re.compile(r"[^\W\d]\w*")
 UNREAD = ("observed", "sample", "deterministic", "factor", "let", "plate", "type")
 """Members of a statement that are names of its own, or of data that it observes, and no expressions."""
 
-CONDITIONED = ("gaussian_process_regression", "stochastic_volatility")
-"""Models whose predictions for new rows hang on the rows that they were fitted to, and not on parameters alone."""
+CONDITIONED = ("gaussian_process_regression",)
+"""Models whose predictions for new rows hang on the rows that they were fitted to, and not on parameters alone: they get both."""
+
+WITHOUT_ROWS = ("stochastic_volatility",)
+"""Models of one series, in which there are no new rows to predict for."""
 
 MOST_THINNING = 10**9
 
@@ -75,8 +78,8 @@ def find_posterior(source: PosteriorSource, find: FindCheckpoint) -> tuple[Check
     kind, model = found.resolved_spec.get("kind"), found.resolved_spec.get("model", {}).get("type")
     if kind not in SOURCES:
         return None, [Issue("/posterior/job", "incompatible", "has no draws; name a job of kind mcmc or svi")]
-    if model in CONDITIONED:
-        detail = f"samples a {model}, whose predictions hang on the data that it was fitted to: write them into the model as a site"
+    if model in WITHOUT_ROWS:
+        detail = f"samples a {model}, a model of one series: write what comes after it into a program as a site"
         return None, [Issue("/posterior/job", "unsupported", detail)]
     drawn = draws_of(found)
     if drawn < 1:

@@ -18,7 +18,7 @@ from jobs.spec.measures import is_text, settle_measures
 from jobs.spec.mesh import Placement
 from jobs.spec.numerics import resolve_precision
 from jobs.spec.origin import CheckpointFacts, default_what
-from jobs.spec.predict import draws_of
+from jobs.spec.predict import CONDITIONED, draws_of
 from jobs.spec.resources import Resources
 from jobs.spec.text import Corpus, resolve_text
 
@@ -112,6 +112,7 @@ def _predict(parts: Mapping[str, Any], _given: frozenset[str]) -> Resolved:
     thinning: int = parts["posterior"].thinning
     draws = draws_of(found) // thinning
     checkpoint: McmcCheckpoint = parts["checkpoint"]
+    fitted = {"fitted": found.resolved_spec["data"]} if parts["model"]["type"] in CONDITIONED else {}
     return {
         "model": parts["model"],
         "reparam": found.resolved_spec.get("reparam"),
@@ -119,7 +120,7 @@ def _predict(parts: Mapping[str, Any], _given: frozenset[str]) -> Resolved:
         "posterior": {"job": found.job_id, "step": found.step, "thinning": thinning, "args": _names_of(found)},
         "num_chains": found.resolved_spec.get("num_chains", 1),
         "num_samples": draws,
-        "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts)},
+        "data": {**_source(parts["data"], parts["facts"]), "args": _args(parts), **fitted},
         "checkpoint": checkpoint.model_dump() | {"every_draws": min(checkpoint.every_draws, draws)},
     }
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from jax.scipy.linalg import solve_triangular
 
 Model = Callable[..., None]
 Section = dict[str, Any]
@@ -86,19 +87,30 @@ def gaussian_process_regression(model: Section) -> Model:
     """Y ~ Normal(0, K + sigma² I), K[i, j] = amplitude² exp(-|x[i] - x[j]|² / (2 lengthscale²)).
 
     Source: Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, section 2.3; the inverse-gamma prior, which
-    keeps the length scale off zero, as in the Stan User's Guide.
+    keeps the length scale off zero, as in the Stan User's Guide. Given what it was fitted to, it is the process at new points,
+    conditional on that (section 2.2, equation 2.22), with its mean there as `f`.
     """
 
-    def gaussian_process_regression(x: jax.Array, y: jax.Array) -> None:
-        x = x.reshape(x.shape[0], -1)
+    def gaussian_process_regression(
+        x: jax.Array, y: jax.Array, fitted_x: jax.Array | None = None, fitted_y: jax.Array | None = None
+    ) -> None:
         lengthscale = _sample("lengthscale", dist.InverseGamma(5.0, 5.0))
         amplitude = _sample("amplitude", dist.HalfNormal(model["prior_scale_amplitude"]))
         sigma = _sample("sigma", dist.HalfNormal(model["prior_scale_sigma"]))
-        squares = jnp.sum((x[:, None, :] - x[None, :, :]) ** 2, axis=-1)
-        kernel = amplitude**2 * jnp.exp(-0.5 * squares / lengthscale**2)
         noise = sigma**2 + model["jitter"] * amplitude**2
-        covariance = kernel + noise * jnp.eye(x.shape[0])
-        _sample("y", dist.MultivariateNormal(jnp.zeros(x.shape[0]), covariance), obs=y)
+
+        def covariance(one: jax.Array, other: jax.Array) -> jax.Array:
+            one, other = one.reshape(one.shape[0], -1), other.reshape(other.shape[0], -1)
+            squares = jnp.sum((one[:, None, :] - other[None, :, :]) ** 2, axis=-1)
+            return amplitude**2 * jnp.exp(-0.5 * squares / lengthscale**2)
+
+        mean, kernel = jnp.zeros(x.shape[0]), covariance(x, x)
+        if fitted_x is not None and fitted_y is not None:
+            known = jnp.linalg.cholesky(covariance(fitted_x, fitted_x) + noise * jnp.eye(fitted_x.shape[0]))
+            beside = solve_triangular(known, covariance(fitted_x, x), lower=True)
+            mean = _deterministic("f", beside.T @ solve_triangular(known, fitted_y, lower=True))
+            kernel -= beside.T @ beside
+        _sample("y", dist.MultivariateNormal(mean, kernel + noise * jnp.eye(x.shape[0])), obs=y)
 
     return gaussian_process_regression
 

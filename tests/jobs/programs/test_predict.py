@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from jobs.errors import UserFault
-from jobs.programs.data import ALONE
+from jobs.programs.data import ALONE, DataFile
 from jobs.programs.mcmc import McmcProgram
 from jobs.programs.outputs import DRAWS, PREDICTIONS, Outputs
 from jobs.programs.predict import PredictProgram
@@ -65,6 +65,42 @@ def run(program: PredictProgram, outputs: Outputs, state: State | None = None, b
         state, _ = running.advance(program, state, 1, outputs)
         blocks -= 1
     return state
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_process_predicts_between_and_beyond_what_it_was_fitted_to(tmp_path: Path, *, uploaded: bool) -> None:
+    old, new = {"x": [-1.0, 0.0, 0.5, 2.0], "y": [0.3, -0.2, 0.9, 1.4]}, np.array([0.0, 0.25, 9.0])
+    process = source(specs.schools(model={"type": "gaussian_process_regression"}, data={"inline": old}), 4000)
+    spec = resolved(process, {"inline": {"x": new.tolist()}}, checkpoint={"every_draws": 4000})
+    outputs = Outputs(tmp_path)
+    lengthscale, amplitude, sigma = 0.8, 1.3, 0.2
+    fixed = {"lengthscale": lengthscale, "amplitude": amplitude, "sigma": sigma}
+    outputs.keep_draws(4500, {name: np.full((CHAINS, 4000), value, np.float32) for name, value in fixed.items()})
+    file = None
+    if uploaded:
+        table = tmp_path / "old.csv"
+        table.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in zip(old["x"], old["y"], strict=True)))
+        spec["data"]["fitted"] |= {"inline": None, "dataset": "ds_old"}
+        file = DataFile(table, "csv", "")
+        with pytest.raises(UserFault, match="is gone"):
+            predicting(spec, tmp_path)
+    program = running.of(spec, beside=replace(ALONE, draws=tmp_path, fitted=file))
+    assert isinstance(program, PredictProgram)
+    made = Outputs(tmp_path, 0, PREDICTIONS)
+    told, _ = program.result(run(program, made), made, "completed")
+
+    def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return amplitude**2 * np.exp(-0.5 * np.subtract.outer(one, other) ** 2 / lengthscale**2)
+
+    x = np.asarray(old["x"])
+    weights = np.linalg.solve(covariance(x, x) + sigma**2 * np.eye(4), covariance(x, new)).T
+    mean = weights @ np.asarray(old["y"])
+    deviation = np.sqrt(np.diag(covariance(new, new) - weights @ covariance(x, new)) + sigma**2)
+    for at in range(3):
+        assert told["summary"][f"f[{at}]"]["mean"] == pytest.approx(mean[at], abs=1e-3)
+        row, error = told["summary"][f"y[{at}]"], deviation[at] / np.sqrt(CHAINS * 4000)
+        assert row["mean"] == pytest.approx(mean[at], abs=4 * error)
+        assert row["sd"] == pytest.approx(deviation[at], abs=4 * error)
 
 
 def test_a_guide_predicts_from_what_was_drawn_of_it_at_its_end(tmp_path: Path) -> None:

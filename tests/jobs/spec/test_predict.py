@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from jobs.errors import SpecInvalid
+from jobs.spec.data import datasets_beside
 from jobs.spec.job import Spec, read_spec
 from jobs.spec.origin import CheckpointFacts, start_of
 from tests.jobs.spec.documents import DATASETS, fitted, schools, text
@@ -28,6 +29,7 @@ GROUPS = {
 PROCESS = LINE | {"model": {"type": "gaussian_process_regression"}}
 SOURCES = {"line": (LINE, 300), "schools": (schools(), 2000), "text": (text(), 10), "warm": (LINE, 90), "groups": (GROUPS, 2000)}
 SOURCES["process"] = (PROCESS, 300)
+SOURCES["series"] = ({"kind": "mcmc", "model": {"type": "stochastic_volatility"}, "data": {"inline": {"y": [0.1, -0.2] * 10}}}, 2000)
 SOURCES["guide"] = SOURCES["unfinished"] = (fitted(), 300)
 
 
@@ -79,7 +81,7 @@ def test_what_was_observed_may_stand_in_the_data_and_is_not_used() -> None:
         ({"posterior": {"job": "nobody"}}, [("/posterior/job", "not_found")]),
         ({"posterior": {"job": "text"}}, [("/posterior/job", "incompatible")]),
         ({"posterior": {"job": "warm"}}, [("/posterior/job", "not_found")]),
-        ({"posterior": {"job": "process"}}, [("/posterior/job", "unsupported")]),
+        ({"posterior": {"job": "series"}}, [("/posterior/job", "unsupported")]),
         ({"posterior": {"job": "line", "thinning": 101}}, [("/posterior/thinning", "out_of_range")]),
         ({"posterior": {"job": "line", "thinning": 0}}, [("/posterior/thinning", "out_of_range")]),
         ({"posterior": {"jop": "line"}}, [("/posterior/job", "missing"), ("/posterior/jop", "unknown_field")]),
@@ -102,6 +104,13 @@ def test_what_was_observed_may_stand_in_the_data_and_is_not_used() -> None:
 )
 def test_what_is_wrong_is_told_where_it_is(changes: dict[str, Any], issues: list[tuple[str, str]]) -> None:
     assert faults(**changes) == issues
+
+
+def test_a_process_is_handed_what_it_was_fitted_to() -> None:
+    resolved = read(posterior={"job": "process"}).resolved
+    assert resolved["data"]["fitted"] == SOURCES["process"][0]["data"] | {"uri": None, "inline": None, "builtin": None}
+    assert datasets_beside(resolved["data"]) == {"fitted": "ds_table"}
+    assert "fitted" not in read().resolved["data"]
 
 
 def test_draws_from_a_guide_are_one_chain_and_there_when_it_is_fitted() -> None:
