@@ -110,11 +110,10 @@ def _warn_of_method(method: str, chains: int, placement: Placement) -> Iterator[
         yield Issue("/chain_method", "one_device", detail)
 
 
-def _check_min_draws(stop: McmcStop, samples: int, thinning: int) -> Iterator[Issue]:
-    if "min_draws" in stop.model_fields_set and stop.min_draws > samples // thinning:
-        detail = (
-            f"is more than the {samples // thinning} draws of each chain that there will be, so no rule ends the job: make it less"
-        )
+def _warn_of_min_draws(stop: McmcStop, samples: int, thinning: int) -> Iterator[Issue]:
+    rules = (stop.min_ess_bulk, stop.min_ess_tail, stop.max_r_hat, stop.max_mcse, stop.max_seconds)
+    if stop.min_draws > samples // thinning and any(rule is not None for rule in rules):
+        detail = f"is more than the {samples // thinning} draws of each chain that there will be: no rule ends the job; make it less"
         yield Issue("/stop/min_draws", "out_of_range", detail)
 
 
@@ -147,7 +146,6 @@ CHECKS: tuple[Check, ...] = (
     Check(("program", "kernel"), check_program),
     Check(("kernel", "num_chains", "chain_method", "placement"), _check_ensemble),
     Check(("kernel", "init_from"), _check_start),
-    Check(("stop", "num_samples", "thinning"), _check_min_draws),
 )
 WARNINGS: tuple[Check, ...] = (
     Check(("debug", "num_warmup", "num_samples"), _warn_of_debug),
@@ -155,6 +153,7 @@ WARNINGS: tuple[Check, ...] = (
     Check(("program",), _warn_of_program),
     Check(("kernel", "num_chains"), _warn_of_ensemble),
     Check(("chain_method", "num_chains", "placement"), _warn_of_method),
+    Check(("stop", "num_samples", "thinning"), _warn_of_min_draws),
     Check(("checkpoint", "num_warmup", "num_samples"), _warn_of_saves),
 )
 WARM_ORIGIN_CHECKS: tuple[Check, ...] = (Check(("model", "origin"), origin.check_same_model),)

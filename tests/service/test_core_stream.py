@@ -195,6 +195,7 @@ def test_those_who_follow_hold_no_connection(client: httpx.Client, plain: Plain,
 def test_a_reader_that_leaves_is_forgotten(client: httpx.Client, plain: Plain, address: str, context):
     job = plain.submit()
     with httpx.Client(base_url=address, timeout=30) as leaving, leaving.stream("GET", f"/v1/jobs/{job}/stream") as reply:
-        read(reply.iter_lines(), most=1)
+        lines = reply.iter_lines()  # kept: with its last reference the connection goes
+        read(lines, most=1)
         wait_for(lambda: context.signals.waiting(job) == 1)
     wait_for(lambda: context.signals.waiting(job) == 0)

@@ -234,6 +234,9 @@ def test_a_sampler_goes_on_with_its_chains():
         ]),
         (schools, {"/kernel": {"type": "HMC", "num_steps": 5}}, [("/kernel/num_steps", "step_size_fixed")]),
         (schools, {"/checkpoint/every_draws": 10_000}, [("/checkpoint/every_draws", "never_reached")]),
+        (schools, {"/stop/min_draws": 10_000}, [("/stop/min_draws", "out_of_range")]),
+        (schools, {"/num_samples": 50}, [("/stop/min_draws", "out_of_range")]),
+        (schools, {"/stop": {"min_draws": 10_000}}, []),
     ],
 )  # fmt: skip
 def test_what_may_surprise_is_accepted_with_a_warning(document, changes, expected):

@@ -517,7 +517,6 @@ WRONG = [
     (schools, {"/reparam": {"theta": {"type": "ExplicitReparam"}}}, [("/reparam/theta/type", "unknown_type")], "needs transform"),
     (schools, {"/stop/max_mcse": 0}, [("/stop/max_mcse", "wrong_type")], "above 0"),
     (schools, {"/stop/max_mcse": {"mu": "a"}}, [("/stop/max_mcse", "wrong_type")], "by quantity"),
-    (schools, {"/stop/min_draws": 10_000}, [("/stop/min_draws", "out_of_range")], "draws of each chain"),
     (fitted, {"/guide/type": "AutoNorm"}, [("/guide/type", "unknown_type")], '"AutoNormal"'),
     (fitted, {"/guide": {"type": "AutoSemiDAIS"}}, [("/guide/type", "unknown_type")], "needs local_model"),
     (fitted, {"/guide": None}, [("/guide", "wrong_type")], "not null"),
