@@ -1,4 +1,4 @@
-"""Generated cases are the same in every run, so that a change is judged by what it changes; `MESHYARD_RANDOM=1` looks for new ones."""
+"""Generated cases are the same in every run: a change is judged by what it changes. `MESHYARD_RANDOM=1` looks for new ones."""
 
 from __future__ import annotations
 

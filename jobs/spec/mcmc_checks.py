@@ -113,7 +113,9 @@ def _warn_of_method(method: str, chains: int, placement: Placement) -> Iterator[
 def _warn_of_min_draws(stop: McmcStop, samples: int, thinning: int) -> Iterator[Issue]:
     rules = (stop.min_ess_bulk, stop.min_ess_tail, stop.max_r_hat, stop.max_mcse, stop.max_seconds)
     if stop.min_draws > samples // thinning and any(rule is not None for rule in rules):
-        detail = f"is more than the {samples // thinning} draws of each chain that there will be: no rule ends the job; make it less"
+        detail = (
+            f"is more than the {samples // thinning} draws of each chain that there will be: no rule ends the job; make it less"
+        )
         yield Issue("/stop/min_draws", "out_of_range", detail)
 
 

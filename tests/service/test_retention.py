@@ -301,13 +301,11 @@ def test_the_folder_of_an_attempt_that_left_nothing_goes_whole_and_a_missing_one
 # No room.
 
 
-def test_nothing_comes_in_or_begins_while_there_is_no_room(start, api, monkeypatch):
-    with start(code="on") as full:
-        full.submit()
-        worker = full.worker()
-        attempt = worker.claim()
-        store = context_of(full).store
-        monkeypatch.setattr(store, "free_bytes", lambda: 2**20)
+def test_nothing_comes_in_or_begins_while_there_is_no_room(start, api):
+    api.submit()
+    worker = api.worker()
+    attempt = worker.claim()
+    with start(min_free_bytes=2**62, code="on") as full:
         for path in ("/v1/datasets?format=text", "/v1/code?name=m"):
             problem = assert_problem(full.post(path, content=b"words"), 507)
             assert problem["code"] == "insufficient_storage"
@@ -315,15 +313,13 @@ def test_nothing_comes_in_or_begins_while_there_is_no_room(start, api, monkeypat
         reply = full.request("PUT", f"/v1/attempts/{attempt.id}/files/outputs/x", **put)
         assert_problem(reply, 507)
         assert int(reply.headers["retry-after"]) > 0
-        assert attempt.beat(1).status_code == 200  # what runs goes on
-        figures = full.get("/metrics").text
-        assert "meshyard_storage_low 1.0" in figures
-        waiting = full.submit()
-        assert worker.ask().status_code == 204
-        assert "too little room" in full.job(waiting["id"])["status_reason"]["message"]
-        assert attempt.finish("succeeded", 100, result={}).status_code == 200
-        monkeypatch.undo()
-        assert worker.claim().job_id == waiting["id"]
+        assert "meshyard_storage_low 1.0" in full.get("/metrics").text
+        running, waiting = Attempt(full, attempt.given), full.submit()["id"]
+        assert full.post(f"/v1/workers/{worker.id}/claim", json={"devices": 1, "wait_seconds": 0}).status_code == 204
+        assert running.beat(1).status_code == 200  # what runs goes on
+        assert running.finish("succeeded", 100, result={}).status_code == 200
+        assert "too little room" in full.job(waiting)["status_reason"]["message"]
+    assert worker.claim().job_id == waiting
     assert api.post("/v1/datasets?format=text", content=b"words").status_code == 201
     assert "meshyard_storage_low 0.0" in api.get("/metrics").text
 

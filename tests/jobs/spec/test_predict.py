@@ -29,7 +29,10 @@ GROUPS = {
 PROCESS = LINE | {"model": {"type": "gaussian_process_regression"}}
 SOURCES = {"line": (LINE, 300), "schools": (schools(), 2000), "text": (text(), 10), "warm": (LINE, 90), "groups": (GROUPS, 2000)}
 SOURCES["process"] = (PROCESS, 300)
-SOURCES["series"] = ({"kind": "mcmc", "model": {"type": "stochastic_volatility"}, "data": {"inline": {"y": [0.1, -0.2] * 10}}}, 2000)
+SOURCES["series"] = (
+    {"kind": "mcmc", "model": {"type": "stochastic_volatility"}, "data": {"inline": {"y": [0.1, -0.2] * 10}}},
+    2000,
+)
 SOURCES["guide"] = SOURCES["unfinished"] = (fitted(), 300)
 
 
