@@ -48,7 +48,8 @@ def test_what_does_not_fit_is_told_before_and_fails_before_its_first_step(client
 
 
 def test_shapes_are_told_beside_a_job_that_has_every_slot(client: Client, worker: Running) -> None:
-    job = client.jobs.submit(specs.spirals(steps=10_000_000, eval_every=None)).id
+    endless = {"steps": 10_000_000, "eval_every": None, "checkpoint": {"every_steps": 10_000_000}}
+    job = client.jobs.submit(specs.spirals(**endless)).id
     until_step(client, job, 1)
     assert client.jobs.validate(specs.schools(), level="shapes").report["sampling"]["fits"]
     assert client.jobs.get(job).status == "running"
