@@ -46,6 +46,11 @@ class Exit:
             return f"signal {-self.returncode}"
 
 
+OF_PYTHON = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONHASHSEED": "0"}
+"""What Python is told in a child. A library that goes through a set adds up in the set's order: with another seed for hashes a
+resumed run would differ in its last bits."""
+
+
 def clean_environment(environment: Mapping[str, str], platform: str | None) -> dict[str, str]:
     """What a child may know of the agent's environment: everything but this project's own settings, the key among them.
 
@@ -56,7 +61,7 @@ def clean_environment(environment: Mapping[str, str], platform: str | None) -> d
         platform: JAX platform to choose; None leaves the choice to JAX.
     """
     kept = {name: text for name, text in environment.items() if not name.startswith(("MESHYARD_", "OTEL_"))}
-    kept |= {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+    kept |= OF_PYTHON
     if platform is not None:
         kept["JAX_PLATFORMS"] = platform
     return kept

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.child import OF_PYTHON
 from worker.confine import MEASURES
 from worker.settings import Settings
 
@@ -159,7 +160,7 @@ def environment(agents: Mapping[str, str], home: Path) -> dict[str, str]:
     """
     kept = {name: text for name, text in agents.items() if name.startswith(_KEPT)}
     own = {"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": str(home)}
-    return kept | own | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | own | OF_PYTHON | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _tree() -> Path:

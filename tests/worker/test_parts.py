@@ -54,8 +54,9 @@ def test_virtual_cpu_devices_and_another_platform_exclude_each_other():
 
 
 def test_children_get_a_clean_environment():
-    found = clean_environment({"MESHYARD_API_KEY": "k", "MESHYARD_DATABASE_URL": "d", "PATH": "/bin"}, "cpu")
-    assert found == {"PATH": "/bin", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "JAX_PLATFORMS": "cpu"}
+    found = clean_environment({"MESHYARD_API_KEY": "k", "MESHYARD_DATABASE_URL": "d", "PATH": "/bin", "PYTHONHASHSEED": "7"}, "cpu")
+    told = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONHASHSEED": "0"}
+    assert found == {"PATH": "/bin", "JAX_PLATFORMS": "cpu", **told}
 
 
 def test_every_device_is_lent_to_one_job_at_a_time():
