@@ -40,14 +40,15 @@ def until_step(client: Client, job_id: str, step: int) -> int:
 
 
 def has_come_further(client: Client, job_id: str, number: int, steps: int) -> bool:
-    """Whether the attempt of that number runs, has done so many steps and would be resumed.
+    """Whether the attempt of that number runs, has done so many steps, is beyond those before it, and would be resumed.
 
-    A job's progress may still be that of the attempt before.
+    A job's progress may still be that of the attempt before; and killed twice at one step a job is taken to be at fault.
     """
     attempts = client.jobs.attempts(job_id)
     if len(attempts) != number or not client.checkpoints.list(job_id):
         return False
-    return (attempts[-1].step or 0) >= (attempts[-1].resumed_from or 0) + steps
+    reached = max((attempt.step or 0 for attempt in attempts[:-1]), default=0)
+    return (attempts[-1].step or 0) >= max((attempts[-1].resumed_from or 0) + steps, reached + 1)
 
 
 def computing_child(worker: Running) -> int | None:
