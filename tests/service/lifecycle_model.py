@@ -364,6 +364,9 @@ class Lifecycle(RuleBasedStateMachine):
         given.ending = ending
         self.forget(given)
         assert told.status == job.status
+        if job.waits:  # until time is let pass, however slow the machine
+            later = update(jobs).where(jobs.c.id == given.job).values(available_at=jobs.c.available_at + 3_600_000_000)
+            self.change(lambda change: change.connection.execute(later))
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------------
 

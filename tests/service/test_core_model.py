@@ -46,7 +46,7 @@ def test_the_service_does_what_the_model_does(context: Context):
 
 def _patient(context: Context) -> Context:
     """Nothing happens by the clock alone: priority outweighs age, nobody waits long enough for a worker to be kept."""
-    changes: dict[str, Any] = {"priority_age_seconds": 1e6, "reserve_after_seconds": 1e9}
+    changes: dict[str, Any] = {"priority_age_seconds": 1e6, "reserve_after_seconds": 1e9, "lease_seconds": 3600.0}
     return Context(context.settings.model_copy(update=changes), context.database, context.store, context.signals)
 
 
