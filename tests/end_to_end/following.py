@@ -17,14 +17,14 @@ PATIENCE_SECONDS = 240
 Found = TypeVar("Found")
 
 
-def until(find: Callable[[], Found | None], what: str) -> Found:
-    """Poll until something is there."""
+def until(find: Callable[[], Found | None], what: str, pause: float = 0.04) -> Found:
+    """Poll until something is there, every `pause` seconds: who asks the service more often slows what it waits for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         found = find()
         if found:
             return found
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError(f"never came true: {what}")
 
 

@@ -23,8 +23,6 @@ POINTS = int(os.environ.get("MESHYARD_FAULT_POINTS", "5"))
 STEPS_BETWEEN = 300
 """On a busy machine a job gets far before it is seen that the moment to kill has come."""
 
-STEPS_BESIDE = 450
-
 EVERY = 10
 
 CASES: dict[str, tuple[dict[str, Any], int]] = {
@@ -39,7 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 
 def lengthened(document: dict[str, Any], dataset: str) -> dict[str, Any]:
     """A job with room for every kill: some progress between one and the next, in warm-up and in sampling."""
-    total = STEPS_BETWEEN * POINTS + STEPS_BESIDE
+    total = STEPS_BETWEEN * POINTS
     if document["kind"] != "mcmc":
         data = document["data"] | ({"dataset": dataset} if document["kind"] == "train" else {})
         return document | {
@@ -105,10 +103,10 @@ def kill_once(stack: LocalStack, client: Client, worker: Running, job: str, chan
     beyond = reached + EVERY * chance.randint(1, 3)
     folder = stack.folder / "artifacts" / "jobs" / job / attempts[-1].id / "checkpoints"
     # The folders tell at once; the API would tell after the next report, and the job is quick.
-    until(lambda: written(folder, beyond, in_commit=in_commit), "the moment to kill has come")
+    until(lambda: written(folder, beyond, in_commit=in_commit), "the moment to kill has come", pause=0.005)
     if not in_commit:
         # With this kept, the kill says nothing against the job.
-        until(lambda: client.checkpoints.list(job)[-1:] and client.checkpoints.list(job)[-1].step >= beyond, "it is listed")
+        until(lambda: any(each.step >= beyond for each in client.checkpoints.list(job)), "it is listed")
         time.sleep(chance.uniform(0.0, 0.1))  # somewhere within a block
     until(lambda: kill_child(worker), "a child computes")
     until(lambda: len(client.jobs.attempts(job)) > len(attempts), "another attempt has begun")

@@ -489,5 +489,6 @@ class Lifecycle(RuleBasedStateMachine):
             ends = select(events.c.job_id, events.c.type).where(events.c.type.in_(kinds)).join(jobs, jobs.c.id == events.c.job_id)
             found = sorted(tuple(row) for row in read.connection.execute(ends.where(jobs.c.project == self.project)))
         assert found == sorted((key, f"job.{job.status}") for key, job in self.jobs.items() if job.status in TERMINAL)
-        gone = leases.delete().where(leases.c.project == self.project)
-        self.change(lambda change: change.connection.execute(gone))
+        for table in (leases, jobs, workers):  # thousands of projects with a queue each would slow every claim of the next
+            gone = table.delete().where(table.c.project == self.project)
+            self.change(lambda change, gone=gone: change.connection.execute(gone))
