@@ -119,7 +119,7 @@ def predict(
         _check_suffix(to, OF_DRAWS)
         return _from_draws(session, source, data, to)
     _check_suffix(to, SUFFIXES)
-    trained = _trained(session, job, step, trial)
+    trained = _trained(session, job if source is None else source.id, step, trial)
     from jobs.programs.prediction import predict_file
 
     arrays = predict_file(trained, data)

@@ -65,7 +65,8 @@ def test_no_project_but_ones_own_can_be_named_without_all_projects(home: House):
     assert_problem(wide.get("/v1/jobs", headers={"Meshyard-Project": "gamma"}), 422)
     assert_problem(user.get("/v1/usage", params={"project": beta}), 422)
     # What a project stores is noted in the background, nothing too.
-    assert {each["project"] for each in wide.get("/v1/usage", params={"project": beta}).json()["data"]} <= {beta}
+    used = wide.get("/v1/usage", params={"project": beta}).json()["data"]
+    assert {(each["project"], each["device_seconds"], each["stored_bytes"]) for each in used} <= {(beta, 0.0, 0)}
 
 
 def test_a_refusal_names_the_scope_that_is_missing(home: House):
