@@ -32,8 +32,13 @@ def adapt(spec: dict[str, Any], base: Any) -> Any:
     if spec["loss"]["type"] == "import":
         return OwnLoss(base, own_loss(spec["loss"]))
     if is_own(spec["model"]) and spec["data"]["args"] is not None:
-        return OwnModel(base, [name for name in spec["data"]["args"] if name not in (TARGET, WEIGHT)])
+        return OwnModel(base, inputs(spec))
     return base
+
+
+def inputs(spec: dict[str, Any]) -> list[str]:
+    """The columns of a table that a model is called with: those that are neither target nor weight."""
+    return [name for name in spec["data"]["args"] or ("x",) if name not in (TARGET, WEIGHT)]
 
 
 class _Adapted:

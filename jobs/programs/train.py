@@ -61,7 +61,7 @@ class TrainProgram:
         if spec["offload"] == "opt_state":
             self._shardings |= {"opt_state": self._beside_devices(self._shardings["opt_state"])}
         if spec["export"]["jax_export"]:
-            exporting.check_size(self._shapes["params"])
+            exporting.check(spec, self._shapes, self.objective.example())
         self._evaluation = Evaluation(spec, layout, self.form, self.objective)
         self._step: Callable[..., Any] | None = None
         self._feed: datasets.Feed | None = None

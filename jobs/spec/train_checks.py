@@ -20,7 +20,6 @@ from jobs.spec.optimizers import check_accumulation, check_average, check_parts,
 from jobs.spec.pointers import count_of
 from jobs.spec.remat import check_remat
 from jobs.spec.stop import TrainStop
-from jobs.spec.train import Export
 
 TEXT_LOSSES = ("next_token", "softmax_cross_entropy_with_integer_labels")
 INTEGER_LOSS = "softmax_cross_entropy_with_integer_labels"
@@ -179,15 +178,7 @@ def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
         yield Issue("/checkpoint/every_steps", "never_reached", "is more than all steps, so the job is saved at its end alone")
 
 
-def _check_export(export: Export, ensemble: int | None, model: Named) -> Iterator[Issue]:
-    if export.jax_export and ensemble is not None:
-        yield Issue("/export/jax_export", "conflict", "an ensemble has many models and a file holds one: load its members instead")
-    if export.jax_export and model["type"] == "import":
-        yield Issue("/export/jax_export", "conflict", "what a module of your own is called with is not known: export it yourself")
-
-
 CHECKS: tuple[Check, ...] = (
-    Check(("export", "ensemble", "model"), _check_export),
     Check(("model",), models.check_model),
     Check(("model", "precision", "resources"), models.check_attention),
     Check(("model", "data", "facts"), text.check_kind_of_data),

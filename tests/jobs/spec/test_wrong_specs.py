@@ -542,7 +542,6 @@ WRONG = [
     (language, {"/init_from/step": 500}, [("/init_from/step", "not_found")], "newest is at step 400"),
     (language, {"/init_from": {"job": "job_schools"}}, [("/init_from/job", "incompatible")], "not a train job"),
     (schools, {"/init_from": {"job": "job_schools", "step": "best"}}, [("/init_from/step", "not_found")], "newest is at step 750"),
-    (table, {"/export": {"jax_export": True}, "/ensemble": 2}, [("/export/jax_export", "conflict")], "load its members"),
     (language, {"/init_from/step": "first"}, [("/init_from/step", "wrong_type")], '"latest"'),
     (language, {"/init_from/include": []}, [("/init_from/include", "out_of_range")], "at least 1"),
     (language, {"/init_from/include": ["blocks.*", "block.*"]}, [("/init_from/include/1", "no_match")], "blocks.0.norm.scale"),
