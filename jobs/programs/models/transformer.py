@@ -52,10 +52,25 @@ class Transformer(nnx.Module):
         return self.setting.layout.constrain(self._logits(x), "batch", None, "vocab")
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        """Summed and kept in float32: a softmax over rounded logits would blur near ties among tens of thousands of tokens."""
         weights = self.embed.embedding[...].T if self.tied else self.head.kernel[...]
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return jnp.dot(x, weights.astype(x.dtype), preferred_element_type=wide).astype(jnp.float32)
+        return _wide(x, weights.astype(x.dtype)).astype(jnp.float32)
+
+
+@jax.custom_jvp
+def _wide(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """x: (…, dim) times weights: (dim, vocab_size), summed and kept in at least float32.
+
+    A softmax over rounded logits would blur near ties among tens of thousands of tokens. Their gradients may be rounded, and are:
+    left wide, they would make the two largest products of a step, which stand behind this one, products in float32.
+    """
+    return jnp.dot(x, weights, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
+
+
+@_wide.defjvp
+def _wide_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x, weights), (dx, dweights) = primals, tangents
+    found = _wide(x, weights)
+    return found, (jnp.dot(dx, weights) + jnp.dot(x, dweights)).astype(found.dtype)
 
 
 def _positions(tokens: jax.Array, documents: jax.Array | None) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -177,6 +178,44 @@ def test_logits_are_summed_in_float32_whatever_the_arithmetic(tied: bool) -> Non
     logits, _ = called(form, sections, TOKENS)
     assert logits.dtype == jnp.float32
     assert bool(jnp.any(logits != logits.astype(jnp.bfloat16).astype(jnp.float32)))
+
+
+def test_no_large_product_of_a_low_precision_step_is_in_float32() -> None:
+    """Those with the vocabulary are the largest of a step; sums over heads alone are kept wide by JAX."""
+    form = form_of(Setting(LAYOUT, compute=jnp.dtype("bfloat16")), vocab_size=97)
+    wide = form_of(vocab_size=97)
+    sections = fresh(form)
+
+    def loss(params: Any, form: ModuleForm) -> jax.Array:
+        logits = form.give({**sections, "params": params})(TOKENS)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TOKENS).mean()
+
+    with jax.set_mesh(LAYOUT.mesh):
+        lowered = jax.jit(jax.grad(lambda params: loss(params, form))).lower(sections["params"]).as_text()
+        found, exact = (jax.grad(loss)(sections["params"], each) for each in (form, wide))
+    products = [operands for operands in re.findall(r"dot_general.*: \((.*)\) ->", lowered) if "97" in operands]
+    assert len(products) == 3
+    assert not any("f32" in operands.replace("bf16", "") for operands in products)
+    for path, gradient in found.items():
+        np.testing.assert_allclose(gradient, exact[path], atol=0.03 * float(jnp.abs(exact[path]).max()), err_msg=path)
+
+
+def test_logits_can_be_differentiated_forward() -> None:
+    """As optimizers that look at curvature do."""
+    form = form_of()
+    sections = fresh(form)
+
+    def loss(params: Any) -> jax.Array:
+        logits = form.give({**sections, "params": params})(TOKENS)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, TOKENS).mean()
+
+    params = sections["params"]
+    direction = jax.tree.map(jnp.ones_like, params)
+    with jax.set_mesh(LAYOUT.mesh):
+        _, slope = jax.jvp(loss, (params,), (direction,))
+        backward = optax.tree.vdot(jax.grad(loss)(params), direction)
+        assert float(slope) == pytest.approx(float(backward), rel=1e-4, abs=1e-5)
+        assert jax.jvp(jax.grad(loss), (params,), (direction,))[1].keys() == params.keys()
 
 
 def test_remat_changes_memory_and_neither_loss_nor_gradients() -> None:
