@@ -69,3 +69,8 @@ def test_the_service_loads_no_numerical_library_and_nothing_for_traces() -> None
 def test_the_agent_loads_no_numerical_library_and_nothing_for_traces() -> None:
     loaded = json.loads(_python(LOADED, [name for name in _agent_modules() if name != "worker.__main__"]))
     assert {name.partition(".")[0] for name in loaded} & {*NUMERICAL, "opentelemetry"} == set()
+
+
+def test_a_child_loads_nothing_that_most_jobs_do_without() -> None:
+    loaded = json.loads(_python(LOADED, ["worker.attempt", "worker.preflight"]))
+    assert set(loaded) & {"arviz_stats", "matplotlib", "pandas", "scipy.stats", "xarray"} == set()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import fft, special, stats
+from scipy import fft, special
 
 LEAST_DRAWS = 4
 """Draws of a chain below which nothing is told."""
@@ -80,8 +80,23 @@ def split(values: Values) -> Values:
 def normal_scores(values: Values) -> Values:
     """Values by the normal quantile of their rank among all draws of a quantity."""
     flat = values.reshape(len(values), -1)
-    ranks = stats.rankdata(flat, method="average", axis=1)
-    return special.ndtri((ranks - 3 / 8) / (flat.shape[1] + 1 / 4)).reshape(values.shape)
+    return special.ndtri((ranks(flat) - 3 / 8) / (flat.shape[1] + 1 / 4)).reshape(values.shape)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """The rank of each number of a row from 1 on, (rows, numbers); equal ones share their mean, and a row with a NaN has none.
+
+    As `scipy.stats.rankdata`, which takes five times as long for many rows, and a third of a second to import in every child.
+    """
+    order = np.argsort(values, axis=1)
+    ascending = np.take_along_axis(values, order, axis=1)
+    found = np.empty(values.shape)
+    np.put_along_axis(found, order, np.broadcast_to(np.arange(1.0, values.shape[1] + 1), values.shape), axis=1)
+    for row in np.flatnonzero((ascending[:, 1:] == ascending[:, :-1]).any(axis=1)):
+        _, which, sharers = np.unique(values[row], return_inverse=True, return_counts=True)
+        found[row] = (np.cumsum(sharers) - (sharers - 1) / 2)[which]
+    found[np.isnan(ascending[:, -1])] = np.nan
+    return found
 
 
 def autocovariance(values: Values) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from arviz_stats.base import array_stats
-from scipy import stats
 
 from jobs.programs.posterior import convergence
 from jobs.programs.posterior.netcdf import NetCdf
@@ -77,7 +76,7 @@ def _trace(shown: Sequence[tuple[str, np.ndarray]], diverging: np.ndarray | None
 
 def _rank(values: np.ndarray) -> list[list[int]]:
     """How the ranks of each chain's draws among all draws are spread over bins: evenly, where the chains agree."""
-    ranks = stats.rankdata(values, method="average").reshape(values.shape)
+    ranks = convergence.ranks(values.reshape(1, -1)).reshape(values.shape)
     return [np.histogram(chain, bins=BINS, range=(0.5, values.size + 0.5))[0].tolist() for chain in ranks]
 
 

@@ -14,9 +14,7 @@ from jobs.programs.outputs import Outputs
 from jobs.programs.posterior import convergence
 from jobs.programs.posterior.advice import Worst, of_comparison, warnings
 from jobs.programs.posterior.blocks import STATISTIC, Blocks
-from jobs.programs.posterior.comparison import compare
 from jobs.programs.posterior.netcdf import NetCdf, write_draws
-from jobs.programs.posterior.plots import plots
 from jobs.programs.posterior.predictive import write_predictive
 from jobs.programs.posterior.replay import Replay
 from jobs.programs.posterior.table import number, rows, tabulate
@@ -97,7 +95,8 @@ def _write_model(file: NetCdf, blocks: Blocks, replay: Replay, wanted: Mapping[s
 
 
 def _plots(file: NetCdf, hdi: float, folder: Path) -> list[str]:
-    from jobs.programs.posterior import pictures  # noqa: PLC0415  (a large import that most jobs do without)
+    from jobs.programs.posterior import pictures  # noqa: PLC0415  (large imports that most jobs do without)
+    from jobs.programs.posterior.plots import plots  # noqa: PLC0415
 
     (folder / PLOTS).mkdir(exist_ok=True)
     written: list[str] = []
@@ -109,6 +108,8 @@ def _plots(file: NetCdf, hdi: float, folder: Path) -> list[str]:
 
 
 def _compared(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    from jobs.programs.posterior.comparison import compare  # noqa: PLC0415  (as above)
+
     with NetCdf(path, "r") as file:
         group = file.group("log_likelihood")
         return compare({name: group.variable(name) for name in group.names()})

@@ -11,6 +11,7 @@ import pytest
 import tensorstore as ts
 import xarray as xr
 from arviz_stats.base import array_stats
+from scipy.stats import rankdata
 
 from jobs.errors import UserFault
 from jobs.programs import posterior
@@ -57,6 +58,14 @@ def test_diagnostics_are_those_of_arviz(count: int, draws: int) -> None:
     if count > 1:  # of one chain ArviZ tells no R-hat; here, as in Stan, its halves are compared
         assert np.allclose(convergence.r_hat(values), array_stats.rhat(values, method="rank", **axes), equal_nan=True)
     assert np.allclose(convergence.bfmi(values[0]), array_stats.bfmi(values[0], chain_axis=0, draw_axis=1))
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 12])
+def test_ranks_are_those_of_scipy(decimals: int) -> None:
+    values = np.round(np.random.default_rng(decimals).normal(size=(7, 200)), decimals)
+    values[0, :3], values[1, 5], values[2] = (np.inf, -np.inf, np.inf), np.nan, 0.0
+    values[3, :2] = 0.0, -0.0
+    np.testing.assert_array_equal(convergence.ranks(values), rankdata(values, axis=1))
 
 
 def test_one_chain_is_compared_with_itself() -> None:
