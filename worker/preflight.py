@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import traceback
+from dataclasses import replace
 
 from jobs.errors import JobError, UserFault
 from jobs.programs import user_code
 from jobs.programs.preflight.look import examine
 from jobs.programs.user_errors import explain
+from jobs.spec.models import on_any_device
 from worker import devices, memory
 from worker.channel import Channel, Message
 from worker.handed import folders, subject
@@ -36,7 +38,10 @@ def _look(channel: Channel, start: Message) -> None:
     plain = spec | {"debug": spec["debug"] | {"disable_jit": False, "nans": False, "log_compiles": False}}
     devices.configure(start["cpu_devices"], start["device_ids"], start["compile_cache"], plain)
     user_code.install(folders(start))
-    found = examine(subject(start), start["level"], devices.versions(), virtual=start["cpu_devices"] is not None)
+    looked_at = subject(start)
+    if start["level"] == "shapes":  # on whatever devices there are
+        looked_at = replace(looked_at, spec=on_any_device(looked_at.spec))
+    found = examine(looked_at, start["level"], devices.versions(), virtual=start["cpu_devices"] is not None)
     channel.send({"type": "found", "found": found.model_dump(mode="json")})
 
 

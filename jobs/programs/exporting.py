@@ -113,6 +113,9 @@ def _kept(sections: Sections) -> Sections:
 
 def _called(spec: dict[str, Any], kept: Sections) -> Callable[..., Any]:
     """The model in eval mode on one device, whatever mesh it was trained on; of an ensemble, all members along a first axis."""
+    model = spec["model"]
+    if "attention" in model:  # what a GPU fuses has no form that is promised to last, and none for other devices
+        spec = spec | {"model": model | {"attention": "xla"}}
     form = ModuleForm(builder(spec, Layout(build_mesh({"data": 1}), ())))
     rngs = jax.jit(lambda: form.fresh(spec["seed"])["rngs"])()
     several = is_own(spec["model"]) and len(inputs(spec)) > 1

@@ -18,6 +18,7 @@ from jobs.programs.mesh import Layout, build_mesh
 from jobs.programs.models.network import build_network
 from jobs.programs.models.setting import Setting
 from jobs.programs.module import ModuleForm
+from jobs.spec.models import on_any_device
 
 AVERAGED = "averaged"
 """The section with an average of the parameters: what was evaluated."""
@@ -112,9 +113,9 @@ def _parameters(folder: Path, layout: Layout, trial: int | None) -> dict[str, st
 
 
 def builder(spec: dict[str, Any], layout: Layout) -> Callable[[nnx.Rngs], nnx.Module]:
-    """What makes a fresh model of a resolved spec, without its data."""
-    setting = Setting.of(spec, layout)
-    return lambda rngs: build_network(spec["model"], setting, rngs)
+    """What makes a fresh model of a resolved spec, without its data, for the devices that are here."""
+    setting, model = Setting.of(spec, layout), on_any_device(spec)["model"]
+    return lambda rngs: build_network(model, setting, rngs)
 
 
 def still(module: nnx.Module) -> Any:

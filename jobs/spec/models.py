@@ -8,7 +8,9 @@ from typing import Any
 
 from jobs.errors import Issue
 from jobs.spec import layers
+from jobs.spec.data import TrainData
 from jobs.spec.numerics import Precision
+from jobs.spec.optimizers import CURVED, is_curved
 from jobs.spec.resources import Resources
 
 GATED = ("swiglu", "geglu")
@@ -78,6 +80,28 @@ def check_model(model: Model) -> Iterator[Issue]:
         yield Issue("/model/widths", "mismatch", f"must hold {len(model['stages'])} sizes: one for each of the stages")
     elif model["type"] == "sequential":
         yield from layers.walk(model["layers"], tuple(model["in_shape"]), "/model/layers").issues
+
+
+def on_any_device(spec: dict[str, Any]) -> dict[str, Any]:
+    """A resolved spec without what only some devices compute: what is trained is the same, and may be used anywhere."""
+    model: Mapping[str, Any] = spec.get("model") or {}
+    return spec | {"model": {**model, "attention": "auto"}} if model.get("attention") == "cudnn" else spec
+
+
+def check_fused(model: Model, data: TrainData, optimizer: dict[str, Any]) -> Iterator[Issue]:
+    """Fused attention where what is asked of it is more than it can do."""
+    if model.get("attention") != "cudnn":
+        return
+    if model.get("context", 0) % 2:
+        yield Issue(
+            "/model/attention", "conflict", f'"cudnn" trains on even lengths, and context is {model["context"]}: use "auto"'
+        )
+    if data.packing == "documents":
+        detail = '"cudnn" lets every position see all before it, and data.packing keeps documents apart: use "auto"'
+        yield Issue("/model/attention", "conflict", detail)
+    if is_curved(optimizer):
+        detail = f'"cudnn" is differentiated backwards alone, and {" and ".join(CURVED)} need more: use "auto"'
+        yield Issue("/model/attention", "conflict", detail)
 
 
 def check_attention(model: Model, precision: Precision, resources: Resources) -> Iterator[Issue]:

@@ -22,7 +22,14 @@ FUNCTIONAL = (
     "scale_by_backtracking_linesearch",
 )
 """Those that compute the loss of a whole batch again, or its derivatives, within an update."""
+CURVED = ("sophia", "hutchinson_estimator_diag_hessian")
+"""Those of them that differentiate a gradient forwards."""
 SCHEDULE_FREE = ("schedule_free", "schedule_free_adamw", "schedule_free_sgd")
+
+
+def is_curved(optimizer: Named) -> bool:
+    """Whether any part of an optimizer differentiates a gradient forwards."""
+    return any(section == "optimizers" and value["type"] in CURVED for section, value, _ in named("optimizers", optimizer, POINTER))
 
 
 def check_schedules(optimizer: Named) -> Iterator[Issue]:

@@ -181,6 +181,7 @@ def _warn_of_saves(checkpoint: TrainCheckpoint, steps: int) -> Iterator[Issue]:
 CHECKS: tuple[Check, ...] = (
     Check(("model",), models.check_model),
     Check(("model", "precision", "resources"), models.check_attention),
+    Check(("model", "data", "optimizer"), models.check_fused),
     Check(("model", "data", "facts"), text.check_kind_of_data),
     Check(("model", "data", "facts"), text.check_text),
     Check(("model", "tokenizer"), text.check_tokenizer),

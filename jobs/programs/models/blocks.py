@@ -100,7 +100,7 @@ def attention_of(wanted: str, setting: Setting, head_dim: int) -> Literal["xla",
     if wanted == "xla":
         return "xla"
     has_device = has_fused_attention(setting.layout.mesh.devices.flat[0])
-    fits = setting.compute.name in FUSED_FORMATS and head_dim % 8 == 0 and head_dim <= LARGEST_FUSED_HEAD
+    fits = setting.fuses and setting.compute.name in FUSED_FORMATS and head_dim % 8 == 0 and head_dim <= LARGEST_FUSED_HEAD
     if has_device and fits:
         return "cudnn"
     if wanted == "cudnn":
@@ -127,6 +127,7 @@ class Attention(nnx.Module):
         self.out = nnx.LinearGeneral((heads, features), shape.dim, axis=(-2, -1), kernel_init=out_init, **kinds)
         self.rotary_base, self.causal, self.layout = shape.rotary_base, shape.causal, setting.layout
         self.implementation: Literal["xla", "cudnn"] = attention_of(shape.attention, setting, features)
+        self.of_any_length = shape.attention == "auto"
 
     def __call__(self, x: jax.Array, documents: jax.Array | None = None) -> jax.Array:
         """Mix the values of positions; with the number of each one's document, (batch, length), those of one document alone."""
@@ -136,8 +137,12 @@ class Attention(nnx.Module):
         shared = "kv_heads" if self.grouped else "heads"
         q = self.layout.constrain(q, "batch", None, "heads", None)
         k, v = (self.layout.constrain(part, "batch", None, shared, None) for part in (k, v))
-        same = None if documents is None else documents[:, None, :, None] == documents[:, None, None, :]
-        mixed = jax.nn.dot_product_attention(q, k, v, mask=same, is_causal=self.causal, implementation=self.implementation)
+        if documents is not None:  # cuDNN takes such a mask as a bias, which not every transformation of it knows
+            same = documents[:, None, :, None] == documents[:, None, None, :]
+            mixed = jax.nn.dot_product_attention(q, k, v, mask=same, is_causal=self.causal, implementation="xla")
+        else:
+            fused = self.implementation if x.shape[1] % 2 == 0 or not self.of_any_length else "xla"  # cuDNN trains on even lengths
+            mixed = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal, implementation=fused)
         return self.out(mixed)
 
     def _projected(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jobs.programs.mesh import HOST, Layout
+from jobs.spec.optimizers import is_curved
 
 FLOAT32 = jnp.dtype("float32")
 SHORT = {"full": "nothing_saveable", "dots": "dots_saveable", "dots_with_no_batch_dims": "dots_with_no_batch_dims_saveable"}
@@ -53,18 +54,21 @@ class Setting:
         layout: the mesh, and where logical axes lie on it.
         params, compute: formats of the parameters and of the arithmetic.
         remat: what is computed again in the backward pass.
+        fuses: whether fused attention may be chosen, which is differentiated once, and backwards.
     """
 
     layout: Layout
     params: Any = FLOAT32
     compute: Any = FLOAT32
     remat: Remat = Remat()
+    fuses: bool = True
 
     @classmethod
     def of(cls, spec: dict[str, Any], layout: Layout) -> Setting:
         """From a resolved spec."""
         precision = spec["precision"]
-        return cls(layout, jnp.dtype(precision["params"]), jnp.dtype(precision["compute"]), Remat.of(spec["remat"]))
+        formats = jnp.dtype(precision["params"]), jnp.dtype(precision["compute"])
+        return cls(layout, *formats, Remat.of(spec["remat"]), fuses=not is_curved(spec["optimizer"]))
 
     @property
     def formats(self) -> dict[str, Any]:

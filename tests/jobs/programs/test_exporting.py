@@ -13,7 +13,8 @@ import pytest
 from jax import export
 
 from jobs.errors import UserFault
-from jobs.programs import exporting
+from jobs.programs import exporting, trained
+from jobs.programs.module import ModuleForm
 from jobs.programs.outputs import Outputs
 from jobs.programs.program import State
 from jobs.programs.trained import still
@@ -119,6 +120,19 @@ def test_an_own_model_that_only_its_loss_can_call_is_refused_before_it_trains(bu
     with pytest.raises(UserFault, match=r"cannot be called as model\(x\)") as caught:
         own.program(export={"jax_export": True})
     assert (caught.value.code, caught.value.param) == ("user_code_error", "/export/jax_export")
+
+
+def test_what_only_a_gpu_computes_is_neither_exported_nor_needed_to_load(text: Path, tmp_path: Path) -> None:
+    program: Any = running.build(specs.transformer(), text)
+    sections = program.init().sections
+    fused = program.spec | {
+        "model": program.spec["model"] | {"attention": "cudnn"},
+        "precision": {**program.spec["precision"], "compute": "bfloat16"},
+    }
+    with pytest.raises(UserFault, match="needs an NVIDIA GPU"):
+        running.of(fused, text)
+    assert exporting.write(fused, sections, program.objective.example(), tmp_path) == [exporting.MODEL, exporting.DESCRIPTION]
+    assert ModuleForm(trained.builder(fused, program.layout)).logical_axes.keys() == sections["params"].keys()
 
 
 def test_nothing_is_exported_unasked(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from types import SimpleNamespace
@@ -259,6 +260,44 @@ def test_fused_attention_is_refused_where_there_is_none() -> None:
         form_of(Setting(LAYOUT, compute=jnp.dtype("bfloat16")), attention="cudnn")
     assert (caught.value.code, caught.value.param) == ("compile_failed", "/model/attention")
     assert blocks.attention_of("auto", Setting(LAYOUT), 8) == "xla"
+
+
+def gpu_of(monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A mesh of a GPU that is not there: programs are lowered for it, not compiled. JAX is kept from asking for its cuDNN."""
+    fused = importlib.import_module("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(fused, "check_cudnn_version", lambda: 91400)
+    monkeypatch.setattr(fused, "check_compute_capability", lambda capability: float(capability) <= 9.0)
+    monkeypatch.setattr(fused, "is_cuda_compute_capability_equal", lambda _: False)
+    client = SimpleNamespace(platform_version="PJRT C API\ncuda 12090")
+    device = SimpleNamespace(platform="gpu", client=client, compute_capability="9.0")
+    mesh = SimpleNamespace(devices=np.array([device], object))
+    return SimpleNamespace(mesh=mesh, constrain=lambda array, *_: array)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("shape", "how", "length", "packed", "fused"),
+    [
+        ({}, {}, 8, False, 4),
+        ({"n_kv_heads": 2, "positions": "learned"}, {}, 8, False, 4),
+        ({"scan_layers": True}, {"remat": Remat("full")}, 8, False, 3),
+        ({}, {}, 8, True, 0),
+        ({}, {}, 7, False, 0),
+        ({}, {"fuses": False}, 8, False, 0),
+    ],
+    ids=["plain", "grouped", "scanned, with remat", "documents apart", "an odd length", "differentiated twice"],
+)
+def test_attention_is_fused_on_a_gpu_where_it_can_be(
+    shape: Any, how: Any, length: int, packed: bool, fused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = form_of(Setting(gpu_of(monkeypatch), compute=jnp.dtype("bfloat16"), **how), dim=32, **shape)
+    sections = fresh(form)
+    documents = jnp.zeros((3, length), jnp.int32) if packed else None
+
+    def loss(params: Any) -> jax.Array:
+        return form.give({**sections, "params": params})(TOKENS[:, :length], documents).mean()
+
+    traced = jax.jit(jax.grad(loss)).trace(sections["params"])
+    assert traced.lower(lowering_platforms=("cuda",)).as_text().count("__cudnn$fmha") == fused
 
 
 @pytest.mark.parametrize(

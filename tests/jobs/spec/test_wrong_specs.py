@@ -104,6 +104,28 @@ WRONG = [
     ),
     (
         text,
+        {
+            "/model/attention": "cudnn",
+            "/precision": {"compute": "bfloat16"},
+            "/optimizer": {"type": "sophia", "learning_rate": 0.01},
+        },
+        [("/model/attention", "conflict")],
+        "differentiated backwards alone",
+    ),
+    (
+        text,
+        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/model/context": 15},
+        [("/model/attention", "conflict")],
+        "context is 15",
+    ),
+    (
+        text,
+        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/data/packing": "documents", "/data/separator": "."},
+        [("/model/attention", "conflict")],
+        "keeps documents apart",
+    ),
+    (
+        text,
         {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/model/n_heads": 8},
         [("/model/attention", "conflict")],
         "dim / n_heads is 4",
