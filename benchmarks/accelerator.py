@@ -23,6 +23,7 @@ from benchmarks.step import torch_python
 from benchmarks.table import show, spread
 from jobs.spec.dataset import DatasetFacts, TextFacts
 from jobs.spec.job import read_spec
+from worker.child import clean_environment, reproducible
 
 ROUNDS = 3
 STEPS = 60
@@ -79,9 +80,9 @@ def ours(spec_path: Path, text: Path) -> None:
     print(json.dumps({"seconds": seconds, "parameters": parameters, "device": jax.devices()[0].device_kind}))
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], environment: dict[str, str] | None = None) -> str:
     """The last line that a process prints."""
-    done = subprocess.run([*command], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     return done.stdout.strip().splitlines()[-1]
@@ -102,21 +103,26 @@ def accelerator() -> str | None:
 
 def main() -> None:
     """Measure and print."""
+    if torch_python() is None:
+        print("\nNo PyTorch here, and TORCH_PYTHON names no interpreter that has it: it is left out.")
     if (kind := accelerator()) is None:
         print("\nNo accelerator: GPT-2 is not measured.")
         return
     peak = next((flops for name, flops in PEAKS.items() if name in kind), None)
     torch = torch_python()
-    found: dict[str, list[float]] = {"Meshyard's program": [], "PyTorch, torch.compile": []}
+    plain = clean_environment(os.environ, None)
+    environments = {"Meshyard's program, as a job": reproducible(plain, "gpu"), "Meshyard's program, bits not reproducible": plain}
+    found: dict[str, list[float]] = {name: [] for name in (*environments, "PyTorch, torch.compile")}
     parameters = 0
-    with tempfile.TemporaryDirectory() as name:
-        text, spec = Path(name) / "text.txt", Path(name) / "spec.json"
+    with tempfile.TemporaryDirectory() as folder:
+        text, spec = Path(folder) / "text.txt", Path(folder) / "spec.json"
         text.write_bytes(np.random.default_rng(0).integers(32, 127, BYTES, np.uint8).tobytes())
         spec.write_text(json.dumps(resolved(GPT2, BATCH_SIZE)))
         for _ in range(ROUNDS):
-            answer = json.loads(run([sys.executable, "-m", "benchmarks.accelerator", str(spec), str(text)]))
-            parameters = answer["parameters"]
-            found["Meshyard's program"].append(answer["seconds"])
+            for name, environment in environments.items():
+                answer = json.loads(run([sys.executable, "-m", "benchmarks.accelerator", str(spec), str(text)], environment))
+                parameters = answer["parameters"]
+                found[name].append(answer["seconds"])
             if torch is not None:
                 peer = [torch, "-m", "benchmarks.torch_loop", str(spec), str(text), str(STEPS), "--device", "cuda", "--compile"]
                 found["PyTorch, torch.compile"].append(float(run(peer)))

@@ -87,19 +87,24 @@ def train(spec: dict[str, Any], tokens: np.ndarray, steps: int, device: str, *, 
     torch.set_float32_matmul_precision("high")
     model = Transformer(spec["model"]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
-    forward = torch.compile(model) if compiled else model
     low = spec["precision"]["compute"] == "bfloat16"
     context, batch_size = spec["model"]["context"], spec["data"]["batch_size"]
     generator, offsets = np.random.default_rng(0), np.arange(context + 1)
+
+    def loss_of(batch: torch.Tensor) -> torch.Tensor:
+        logits = model(batch[:, :-1])
+        return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch[:, 1:].reshape(-1))
+
+    measured = torch.compile(loss_of) if compiled else loss_of
     began = time.perf_counter()
     for i in range(steps):
         if i == WARM_STEPS:
             began = _now(device)
         starts = generator.integers(0, len(tokens) - context - 1, batch_size)
-        batch = torch.from_numpy(tokens[starts[:, None] + offsets].astype(np.int64)).to(device, non_blocking=True)
+        batch = torch.from_numpy(tokens[starts[:, None] + offsets].astype(np.int64))
+        batch = batch.pin_memory().to(device, non_blocking=True) if device == "cuda" else batch
         with torch.autocast(device, torch.bfloat16, enabled=low):
-            logits = forward(batch[:, :-1])
-            loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch[:, 1:].reshape(-1))
+            loss = measured(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

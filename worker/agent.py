@@ -23,10 +23,10 @@ from jobs.errors import MeshyardError
 from jobs.protocol import Preflight
 from worker.api import Refused, Service, Unreachable
 from worker.caches import Caches
-from worker.child import Launcher, clean_environment
+from worker.child import Launcher, clean_environment, reproducible
 from worker.claims import Claims
 from worker.containment import Containment, explore
-from worker.discovery import Explorer, Found, numbers
+from worker.discovery import Explorer, Found, expect, numbers
 from worker.membership import Member, Membership, host_memory_bytes, introduce
 from worker.orders import Graces
 from worker.places import Datasets
@@ -135,6 +135,7 @@ class Agent:
         try:
             environment = clean_environment(os.environ, settings.platform)
             found = await Explorer(self._programs.devices, environment).look(settings.cpu_devices)
+            expect(found, settings.platform)
             pool = Pool(found.count, settings.slots)
             containment = await explore(settings, found.platform, host_memory_bytes())
             _tell(containment)
@@ -143,7 +144,8 @@ class Agent:
             self._membership = membership
             sys.stdout.write(f"meshyard worker {member.id} ready at {self._service.server}\n")
             sys.stdout.flush()
-            workshop = self._workshop(room, membership, Launcher(self._programs.child, environment), found, containment)
+            launcher = Launcher(self._programs.child, reproducible(environment, found.platform))
+            workshop = self._workshop(room, membership, launcher, found, containment)
             slots = [Slot(number, pool, workshop, self.drain) for number in range(settings.slots)]
             await self._serve(membership, pool, slots, Slot(len(slots), pool, workshop, self.drain))
         finally:

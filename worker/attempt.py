@@ -70,6 +70,7 @@ def _attempt(talk: Talk, start: Message, began_at: int) -> None:
     compilations = Compilations(lambda: talk.ledger.phase, talk.event)
     with talk.interruptible(began_at):
         found = devices.describe()
+        devices.require(found, start["device_ids"] if start["cpu_devices"] is None else None)
         talk.send({"type": "devices", **{name: found[name] for name in ("platform", "device_kind", "count")}})
         compilations.watch()
         axes = ", ".join(f"{name}={size}" for name, size in assignment["mesh_axes"].items())

@@ -51,6 +51,17 @@ OF_PYTHON = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONHASHSEED
 resumed run would differ in its last bits."""
 
 
+FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+"""The names under which JAX is told what part of a GPU's memory it takes; both at once it refuses."""
+
+MEMORY_FRACTION = "0.9"
+"""A device belongs to one child: it may have more than the three quarters that JAX takes unasked."""
+
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops"
+"""No sums in an order that differs from run to run, and no kernel chosen by the clock."""
+
+
 def clean_environment(environment: Mapping[str, str], platform: str | None) -> dict[str, str]:
     """What a child may know of the agent's environment: everything but this project's own settings, the key among them.
 
@@ -62,9 +73,24 @@ def clean_environment(environment: Mapping[str, str], platform: str | None) -> d
     """
     kept = {name: text for name, text in environment.items() if not name.startswith(("MESHYARD_", "OTEL_"))}
     kept |= OF_PYTHON
-    if platform is not None:
-        kept["JAX_PLATFORMS"] = platform
+    if platform is not None:  # callbacks, as `debug.print` makes them, compute on the CPU
+        kept["JAX_PLATFORMS"] = platform if "cpu" in platform.split(",") else f"{platform},cpu"
+    if not any(name in kept for name in FRACTIONS):
+        kept[FRACTIONS[0]] = MEMORY_FRACTION
     return kept
+
+
+def reproducible(environment: Mapping[str, str], platform: str) -> dict[str, str]:
+    """The same environment, in which programs give the same bits every time: XLA's for GPUs do not unless they are told to.
+
+    Args:
+        environment: of children; flags of XLA that an operator has set there stay.
+        platform: of the devices.
+    """
+    flags = environment.get("XLA_FLAGS", "")
+    if platform != "gpu" or DETERMINISTIC in flags:
+        return dict(environment)
+    return {**environment, "XLA_FLAGS": f"{flags} {DETERMINISTIC}=true".strip()}
 
 
 class Launcher:

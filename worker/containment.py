@@ -34,7 +34,8 @@ _SYSTEM = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/passwd", "/etc/group"),
     *("/etc/nsswitch.conf", "/etc/alternatives", "/etc/OpenCL"),
 )
-_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/sys", "/proc/self")
+_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/sys", "/proc/self",
+         "/proc/driver", "/proc/devices", "/proc/modules")  # fmt: skip
 _DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "accel*", "vfio")
 _KEPT = ("LANG", "LC_", "TZ", "PATH", "PYTHON", "LD_LIBRARY_PATH", "JAX_", "XLA_", "CUDA_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_",
          "TPU_", "OMP_", "TF_", "GRPC_", "VIRTUAL_ENV")  # fmt: skip
@@ -102,6 +103,7 @@ class Containment:
             "limits": self._limits(),
             "loopback": self.sockets,
             "forks": self.sockets,
+            "named": ["/proc/self/task"] if self.sockets else [],  # drivers of accelerators name their threads there
         }
 
     def _limits(self) -> dict[str, int]:
@@ -179,6 +181,7 @@ def _groups() -> list[int]:
     nodes = [
         *Path("/dev/dri").glob("render*"),
         *Path("/dev").glob("kfd"),
+        *Path("/dev").glob("nvidia*"),
         *Path("/dev").glob("accel*"),
         *Path("/dev").glob("vfio/*"),
     ]

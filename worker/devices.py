@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any
 
+from jobs.errors import InfraFault
 from worker.machine import host_memory_bytes
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpyro", "grain", "meshyard")
@@ -65,6 +66,17 @@ def describe() -> dict[str, Any]:
     memory = stats.get("bytes_limit") or host_memory_bytes() // len(devices)
     first = devices[0]
     return {"platform": first.platform, "device_kind": first.device_kind, "count": len(devices), "memory_bytes": int(memory)}
+
+
+def require(found: dict[str, Any], device_ids: list[int] | None) -> None:
+    """See that the accelerators which this child was lent could be opened: where a driver fails, JAX takes the CPU without a word.
+
+    Raises:
+        InfraFault: they could not.
+    """
+    if device_ids is not None and found["platform"] == "cpu":
+        message = "the worker's devices could not be opened, and JAX has come up on the CPU: its log may say why"
+        raise InfraFault("worker_lost", message)
 
 
 def main() -> None:

@@ -90,6 +90,17 @@ def _parsed(output: bytes) -> Found:
         raise NoDevices("the program that lists the devices did not print what was expected") from error
 
 
+def expect(found: Found, platform: str | None) -> None:
+    """See that the devices are of the platform that the operator has named.
+
+    Raises:
+        NoDevices: an accelerator was named, and JAX has come up on the CPU.
+    """
+    if platform not in (None, "cpu") and found.platform == "cpu":
+        message = f"platform {platform} is asked for, and JAX finds CPUs alone: are its driver and the extra for it installed?"
+        raise NoDevices(message)
+
+
 def numbers(found: Found, environment: Mapping[str, str], slots: int) -> list[int] | None:
     """What the system calls each device found; None where children need not be told which they may open.
 

@@ -75,7 +75,8 @@ def install(*, sockets: bool, forks: bool) -> None:
 
     Args:
         sockets: allow sockets of the internet families, where the process has a network of its own.
-        forks: allow other processes to be started; threads may be in any case.
+        forks: allow other processes to be started, and memory that belongs to none, as drivers of accelerators and their compilers
+            ask for; threads may be started in any case.
 
     Raises:
         OSError: the kernel has no such filters, or this kind of processor is not known here.
@@ -97,7 +98,9 @@ def _program(machine: str, *, sockets: bool, forks: bool) -> list[bytes]:
     steps = [_step(LOAD, ARCH_AT), _step(JUMP_EQUAL, _ARCHITECTURES[machine], 1, 0), _step(RETURN, KILL), _step(LOAD, NUMBER_AT)]
     if machine == "x86_64":
         steps += [_step(JUMP_AT_LEAST, X32_BIT, 0, 1), _step(RETURN, refused)]
-    for numbers in _DENIED.values():
+    for call, numbers in _DENIED.items():
+        if forks and call == "memfd_create":
+            continue
         steps += [_step(JUMP_EQUAL, numbers[at], 0, 1), _step(RETURN, refused)]
     # Its flags lie in memory, where no filter can look. Libraries fall back to clone, whose flags for namespaces need rights.
     steps += [_step(JUMP_EQUAL, _CLONE3, 0, 1), _step(RETURN, ERRNO | errno.ENOSYS)]

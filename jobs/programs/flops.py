@@ -9,6 +9,7 @@ context x tokens. XLA's own `cost_analysis` would count a loop's body once and a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ MFU_FORMULA = "flops_per_step / (step seconds x devices x peak_flops_per_device)
 PEAKS = {
     "A100": 312e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "H200": 989e12,
     "B200": 2237e12,
@@ -33,7 +35,7 @@ PEAKS = {
 
 def peak_of(device_kind: str) -> float | None:
     """What one device could do in a second at its best; None where that is not known, as of a CPU."""
-    return next((peak for name, peak in PEAKS.items() if name in device_kind), None)
+    return next((peak for name, peak in PEAKS.items() if re.search(rf"\b{name}(?!\d)", device_kind)), None)
 
 
 def forward_flops(function: Callable[..., Any], *arguments: Any) -> float:

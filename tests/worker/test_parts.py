@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.child import LineBreaker, _step_in, clean_environment
+from jobs.errors import InfraFault
+from worker import devices
+from worker.child import LineBreaker, _step_in, clean_environment, reproducible
 from worker.diagnosis import Tail
-from worker.discovery import Found, NoDevices, numbers
+from worker.discovery import Found, NoDevices, expect, numbers
 from worker.machine import host_memory_bytes
 from worker.messages import End, Metrics, Misspoken, read
 from worker.orders import Graces, Orders
@@ -56,7 +58,41 @@ def test_virtual_cpu_devices_and_another_platform_exclude_each_other():
 def test_children_get_a_clean_environment():
     found = clean_environment({"MESHYARD_API_KEY": "k", "MESHYARD_DATABASE_URL": "d", "PATH": "/bin", "PYTHONHASHSEED": "7"}, "cpu")
     told = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONHASHSEED": "0"}
-    assert found == {"PATH": "/bin", "JAX_PLATFORMS": "cpu", **told}
+    assert found == {"PATH": "/bin", "JAX_PLATFORMS": "cpu", "XLA_CLIENT_MEM_FRACTION": "0.9", **told}
+
+
+def test_children_on_an_accelerator_have_the_cpu_beside_it():
+    assert clean_environment({}, "cuda")["JAX_PLATFORMS"] == "cuda,cpu"
+    assert "JAX_PLATFORMS" not in clean_environment({}, None)
+
+
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_an_operators_part_of_the_memory_is_the_only_one(name: str):
+    found = clean_environment({name: "0.5"}, None)
+    assert {key: value for key, value in found.items() if "FRACTION" in key} == {name: "0.5"}
+
+
+def test_children_on_a_gpu_are_told_to_be_reproducible_unless_an_operator_has_said_otherwise():
+    assert reproducible({"XLA_FLAGS": "--a"}, "gpu")["XLA_FLAGS"] == "--a --xla_gpu_deterministic_ops=true"
+    for platform, flags in (("gpu", "--xla_gpu_deterministic_ops=false"), ("cpu", "--a"), ("tpu", "--a")):
+        assert reproducible({"XLA_FLAGS": flags}, platform) == {"XLA_FLAGS": flags}
+    assert reproducible({}, "gpu") == {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}
+
+
+def test_a_worker_that_was_to_have_an_accelerator_does_not_start_without():
+    found = Found(platform="cpu", device_kind="cpu", count=1, memory_bytes=1, versions={})
+    with pytest.raises(NoDevices, match="JAX finds CPUs alone"):
+        expect(found, "cuda")
+    for platform in (None, "cpu"):
+        expect(found, platform)
+
+
+def test_an_accelerator_that_cannot_be_opened_is_no_cpu():
+    with pytest.raises(InfraFault) as caught:
+        devices.require({"platform": "cpu"}, [0])
+    assert caught.value.code == "worker_lost"
+    devices.require({"platform": "gpu"}, [0])
+    devices.require({"platform": "cpu"}, None)
 
 
 def test_every_device_is_lent_to_one_job_at_a_time():

@@ -59,6 +59,8 @@ def test_a_transformer_takes_six_operations_for_each_parameter_and_token(text: P
         ("NVIDIA B200", 2237e12),
         ("TPU v5 lite", 197e12),
         ("TPU v5p", 459e12),
+        ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA RTX A1000", None),
         ("cpu", None),
     ],
 )
