@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.step import torch_python
 from benchmarks.table import show, spread
+from jobs.programs.flops import peak_of
 from jobs.spec.dataset import DatasetFacts, TextFacts
 from jobs.spec.job import read_spec
 from worker.child import clean_environment, reproducible
@@ -31,8 +32,6 @@ WARM_STEPS = 10
 GPT2: dict[str, Any] = {"vocab_size": 50304, "dim": 768, "n_layers": 12, "n_heads": 12, "context": 1024}
 BATCH_SIZE = 32
 BYTES = 4_000_000
-PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2237e12}
-"""Dense bfloat16 FLOP/s by device kind, as their makers state them."""
 
 
 def document(model: dict[str, Any], batch_size: int) -> dict[str, Any]:
@@ -103,13 +102,12 @@ def accelerator() -> str | None:
 
 def main() -> None:
     """Measure and print."""
-    if torch_python() is None:
+    if (torch := torch_python()) is None:
         print("\nNo PyTorch here, and TORCH_PYTHON names no interpreter that has it: it is left out.")
     if (kind := accelerator()) is None:
         print("\nNo accelerator: GPT-2 is not measured.")
         return
-    peak = next((flops for name, flops in PEAKS.items() if name in kind), None)
-    torch = torch_python()
+    peak = peak_of(kind)
     plain = clean_environment(os.environ, None)
     environments = {"Meshyard's program, as a job": reproducible(plain, "gpu"), "Meshyard's program, bits not reproducible": plain}
     found: dict[str, list[float]] = {name: [] for name in (*environments, "PyTorch, torch.compile")}
