@@ -31,6 +31,7 @@ PARTITION = {
 }
 FILE = {"type": "tokenizers", "dataset": "ds_tokenizer"}
 EVALUATED = {"/data/eval_fraction": 0.1}
+FUSED = {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}}
 ON_MESH = {"/mesh": {"axes": {"data": 4, "model": 2}, "sharding": "fsdp_tp"}}
 
 TWO: dict = {"axes": {"model": 2}}
@@ -98,35 +99,31 @@ WRONG = [
     (text, {"/model/attention": "cudnn"}, [("/model/attention", "requires")], "set precision.compute"),
     (
         text,
-        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/resources": {"platform": "cpu"}},
+        FUSED | {"/resources": {"platform": "cpu"}},
         [("/model/attention", "conflict")],
         "needs a GPU",
     ),
     (
         text,
-        {
-            "/model/attention": "cudnn",
-            "/precision": {"compute": "bfloat16"},
-            "/optimizer": {"type": "sophia", "learning_rate": 0.01},
-        },
+        FUSED | {"/optimizer": {"type": "sophia", "learning_rate": 0.01}},
         [("/model/attention", "conflict")],
         "differentiated backwards alone",
     ),
     (
         text,
-        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/model/context": 15},
+        FUSED | {"/model/context": 15},
         [("/model/attention", "conflict")],
         "context is 15",
     ),
     (
         text,
-        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/data/packing": "documents", "/data/separator": "."},
+        FUSED | {"/data/packing": "documents", "/data/separator": "."},
         [("/model/attention", "conflict")],
         "keeps documents apart",
     ),
     (
         text,
-        {"/model/attention": "cudnn", "/precision": {"compute": "bfloat16"}, "/model/n_heads": 8},
+        FUSED | {"/model/n_heads": 8},
         [("/model/attention", "conflict")],
         "dim / n_heads is 4",
     ),
