@@ -50,13 +50,11 @@ OF_PYTHON = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "PYTHONHASHSEED
 """What Python is told in a child. A library that goes through a set adds up in the set's order: with another seed for hashes a
 resumed run would differ in its last bits."""
 
-
 FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
 """The names under which JAX is told what part of a GPU's memory it takes; both at once it refuses."""
 
 MEMORY_FRACTION = "0.9"
 """A device belongs to one child: it may have more than the three quarters that JAX takes unasked."""
-
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops"
 """No sums in an order that differs from run to run, and no kernel chosen by the clock."""
